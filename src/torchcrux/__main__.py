@@ -1,0 +1,5 @@
+"""``python -m torchcrux``."""
+
+from torchcrux.cli import main
+
+main(prog_name="torchcrux")

@@ -1,0 +1,1 @@
+"""From something that fails to a program."""

@@ -1,0 +1,133 @@
+"""What surrounds a graph when its compiler is called, as plain data.
+
+The state is read where Dynamo calls the compiler: there it has put back the grad mode and the
+autocast state of the caller. Inference mode is the exception (Dynamo leaves it to trace), so the
+caller hands it in.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from torchcrux import _torch
+from torchcrux.capture.backend import backend_of
+from torchcrux.program.context import Context
+
+# What only says where to write, how much to tell and what to reuse does not decide what is compiled.
+_BYSTANDERS = re.compile(
+    r"(^|[._])(caches?|logs?|logpath|dirs?|paths?|verbose|profil\w*|cprofile|workers?|repro)([._]|$)"
+    r"|^trace\.|^compile_threads$|^suppress_errors$|^debug(_dir_root)?$"
+)
+_BY_DYNAMIC = {"assume_static_by_default", "automatic_dynamic_shapes"}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """`notes` say what of the context could not be written down, in sentences for the user."""
+
+    context: Context
+    notes: tuple[str, ...]
+
+
+def surroundings(output_graph: Any, *, inference: bool) -> Surroundings:
+    """The context of the compiler call that is about to happen for `output_graph`."""
+    arguments = _torch.compile_arguments(output_graph)
+    notes: list[str] = []
+    backend, obstacle = backend_of(arguments.name, arguments.function)
+    if obstacle:
+        notes.append(obstacle)
+    options = []
+    for key, value in arguments.options.items():
+        if is_literal(value):
+            options.append((key, value))
+        else:
+            notes.append(f"The option {key} has a value that cannot be written down: {value!r}.")
+    context = Context(
+        backend=backend,
+        mode=arguments.mode,
+        options=tuple(options),
+        dynamic=arguments.dynamic,
+        fullgraph=_torch.is_fullgraph(output_graph),
+        grad=torch.is_grad_enabled() and not inference,
+        inference=inference,
+        around=_autocast(),
+        setup=_setup(),
+        config=_config(arguments, notes),
+    )
+    return Surroundings(context, tuple(notes))
+
+
+def _autocast() -> tuple[str, ...]:
+    """The context managers that bring back the autocast state, one a device type."""
+    types = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None:
+        types.append(accelerator.type)
+    texts = []
+    for kind in types:
+        if torch.is_autocast_enabled(kind):
+            text = f'torch.autocast("{kind}", dtype={torch.get_autocast_dtype(kind)}'
+            if not torch.is_autocast_cache_enabled():
+                text += ", cache_enabled=False"
+            texts.append(text + ")")
+    return tuple(texts)
+
+
+def _setup() -> tuple[str, ...]:
+    """Statements that bring back the global state that has no context manager."""
+    lines = []
+    if torch.get_default_dtype() is not torch.float32:
+        lines.append(f"torch.set_default_dtype({torch.get_default_dtype()})")
+    device = torch.get_default_device()
+    if device.type != "cpu":
+        name = device.type if not device.index else f"{device.type}:{device.index}"
+        lines.append(f'torch.set_default_device("{name}")')
+    if torch.are_deterministic_algorithms_enabled():
+        warn = torch.is_deterministic_algorithms_warn_only_enabled()
+        lines.append(f"torch.use_deterministic_algorithms(True{', warn_only=True' * warn})")
+    precision = _float32_matmul_precision()
+    if precision != "highest":
+        lines.append(f'torch.set_float32_matmul_precision("{precision}")')
+    return tuple(lines)
+
+
+def _float32_matmul_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # the script mixes the old and the new API of this setting
+        return "highest"
+
+
+def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, ...]:
+    """Statements for the configuration values that differ from their defaults."""
+    lines = []
+    for name in _torch.CONFIG_MODULES:
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        for key, value in sorted(_torch.config_changes(module).items()):
+            if _BYSTANDERS.search(key):
+                continue
+            if name == "torch._dynamo.config" and key in _BY_DYNAMIC and arguments.dynamic is not None:
+                continue
+            if name == "torch._inductor.config" and key in arguments.options:
+                continue
+            if is_literal(value):
+                lines.append(f"{name}.{key} = {value!r}")
+            else:
+                notes.append(f"{name}.{key} has a value that cannot be written down: {value!r}.")
+    return tuple(lines)
+
+
+def is_literal(value: Any) -> bool:
+    """Whether `repr(value)` is a Python literal that evaluates to `value`."""
+    try:
+        return bool(ast.literal_eval(repr(value)) == value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False

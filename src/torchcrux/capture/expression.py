@@ -1,0 +1,228 @@
+"""A live object as an expression, together with the definitions that the expression needs.
+
+Top-level functions, classes and variables come as slices of their modules. A function that was
+made inside another one becomes a small factory, whose body assigns its free variables.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+import types
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torchcrux.capture.slicing import Slices
+
+
+class Inexpressible(Exception):
+    """An object that no text can make again; the message says what it is."""
+
+
+class Expressions:
+    """Collects the definitions of all expressions asked for. `installed` tells the modules that
+    may be imported; the rest is sliced."""
+
+    def __init__(self, installed: Callable[[types.ModuleType], bool]) -> None:
+        self._installed = installed
+        self._slices = Slices(installed)
+        self._imports: dict[str, None] = {}
+        self._definitions: list[str] = []
+        self._made: dict[int, tuple[Any, str]] = {}
+        self._making: list[int] = []
+
+    def add(self, definition: str) -> None:
+        self._definitions.append(definition)
+
+    def text(self) -> str:
+        """All definitions, in an order in which they run."""
+        clashes = self._slices.clashes()
+        if clashes:
+            raise Inexpressible(f"several of its modules define {clashes[0]}")
+        parts = ["\n".join(self._imports), self._slices.text(), "\n\n\n".join(self._definitions)]
+        return "\n\n\n".join(part for part in parts if part) + "\n"
+
+    def unused(self, name: str) -> str:
+        """`name`, or a variation of it that no definition has taken."""
+        taken = self._slices.names() | {made for _, made in self._made.values()}
+        while name in taken:
+            name += "_"
+        return name
+
+    def of(self, value: Any) -> str:
+        """The expression for `value`. Raises Inexpressible."""
+        if _is_plain(value):
+            return repr(value)
+        if id(value) in self._made:
+            return self._made[id(value)][1]
+        if id(value) in self._making:
+            raise Inexpressible("it refers to itself")
+        self._making.append(id(value))
+        try:
+            text = self._made_of(value)
+        finally:
+            self._making.pop()
+        if text.isidentifier():
+            self._made[id(value)] = (value, text)
+        return text
+
+    def _made_of(self, value: Any) -> str:
+        match value:
+            case tuple() if type(value) is tuple:
+                return f"({''.join(self.of(item) + ', ' for item in value)})"
+            case list() if type(value) is list:
+                return f"[{', '.join(map(self.of, value))}]"
+            case dict() if type(value) is dict:
+                pairs = (f"{self.of(key)}: {self.of(item)}" for key, item in value.items())
+                return f"{{{', '.join(pairs)}}}"
+            case types.ModuleType():
+                return self._module(value)
+            case partial():
+                self._imports["import functools"] = None
+                given = [self.of(value.func), *map(self.of, value.args)]
+                given += [f"{key}={self.of(item)}" for key, item in value.keywords.items()]
+                return f"functools.partial({', '.join(given)})"
+            case types.MethodType():
+                return f"{self.of(value.__self__)}.{value.__func__.__name__}"
+        named = self._by_name(value)
+        if named is not None:
+            return named
+        if isinstance(value, types.FunctionType):
+            return self._factory(value)
+        if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "device"):
+            self._imports["import torch"] = None
+            return f"torch.{value!r}" if type(value).__name__ == "device" else str(value)
+        if hasattr(value, "__dict__") and not isinstance(value, type):
+            return self._instance(value)
+        raise Inexpressible(f"it uses an object of type {type(value).__qualname__}")
+
+    def _module(self, module: types.ModuleType) -> str:
+        if not self._installed(module):
+            raise Inexpressible(f"it uses the whole module {module.__name__}")
+        self._imports[f"import {module.__name__}"] = None
+        return module.__name__
+
+    def _by_name(self, value: Any) -> str | None:
+        """The qualified name of a function or class that its module still holds under it."""
+        module = sys.modules.get(getattr(value, "__module__", None) or "")
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        if module is None or not isinstance(name, str) or "<" in name:
+            return None
+        found: Any = module
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is not value:
+            return None
+        if self._installed(module):
+            self._imports[f"import {module.__name__}"] = None
+            return f"{module.__name__}.{name}"
+        if not self._slices.need(module, name.partition(".")[0]):
+            return None
+        return name
+
+    def _instance(self, value: Any) -> str:
+        cls = type(value)
+        if hasattr(cls, "__slots__") or cls.__reduce_ex__ is not object.__reduce_ex__:
+            raise Inexpressible(f"it uses an object of type {cls.__qualname__}")
+        constructor = self._by_name(cls)
+        if constructor is None:
+            raise Inexpressible(f"it uses an object of the class {cls.__qualname__}")
+        state = self.of(dict(vars(value)))
+        name = self.unused(cls.__name__.lower())
+        self.add(f"{name} = {constructor}.__new__({constructor})\nvars({name}).update({state})")
+        return name
+
+    def _factory(self, function: types.FunctionType) -> str:
+        """A function of a function: its free variables are assigned in a scope of their own."""
+        node = _definition(function)
+        module = sys.modules.get(function.__module__)
+        if module is None:
+            raise Inexpressible(f"the module {function.__module__} of {function.__name__} is gone")
+        cells = dict(
+            zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        )
+        own = function.__name__ if not isinstance(node, ast.Lambda) else ""
+        lines = []
+        for variable, cell in cells.items():
+            if variable == "__class__":
+                raise Inexpressible(f"{function.__name__} uses super()")
+            try:
+                content = cell.cell_contents
+            except ValueError as error:
+                raise Inexpressible(f"{variable} has no value yet") from error
+            if content is function and variable == own:
+                continue
+            expressed = self.of(content)
+            if expressed != variable:
+                lines.append(f"{variable} = {expressed}")
+        _set_defaults(node, function, self.of)
+        for used in {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - set(cells):
+            self._slices.need(module, used)
+        stem = own.strip("_") if own and own != "_" else "backend"
+        made = self.unused(stem)
+        if isinstance(node, ast.Lambda):
+            body = [*lines, f"return {ast.unparse(node)}"]
+        elif not lines and own == made:
+            self.add(ast.unparse(node))
+            return made
+        else:
+            body = [*lines, ast.unparse(node), f"return {own}"]
+        inner = textwrap.indent("\n".join(body), "    ")
+        maker = f"_make_{made}"
+        self.add(f"def {maker}():\n{inner}\n\n\n{made} = {maker}()")
+        self._made[id(function)] = (function, made)
+        return made
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or value is ... or type(value) in (bool, int, str, bytes)
+
+
+def _definition(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda:
+    """The syntax of a function, without decorators and annotations."""
+    code = function.__code__
+    try:
+        lines, _ = inspect.findsource(function)
+    except (OSError, TypeError) as error:
+        raise Inexpressible(f"the source of {function.__name__} is not to be had") from error
+    tree = ast.parse("".join(lines))
+    found: list[ast.FunctionDef | ast.Lambda] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda) and code.co_name == "<lambda>":
+            if node.lineno == code.co_firstlineno:
+                found.append(node)
+        elif isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+            first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+            if code.co_firstlineno in (first, node.lineno):
+                found.append(node)
+    if len(found) != 1:
+        raise Inexpressible(
+            f"line {code.co_firstlineno} of {code.co_filename} does not tell which function it is"
+        )
+    (node,) = found
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list = []
+        node.returns = None
+    for argument in ast.walk(node.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return node
+
+
+def _set_defaults(
+    node: ast.FunctionDef | ast.Lambda, function: types.FunctionType, of: Callable[[Any], str]
+) -> None:
+    """Replace the expressions of default values by the values they had."""
+
+    def syntax(value: Any) -> ast.expr:
+        return ast.parse(of(value), mode="eval").body
+
+    node.args.defaults = [syntax(value) for value in function.__defaults__ or ()]
+    keywords = function.__kwdefaults__ or {}
+    node.args.kw_defaults = [
+        syntax(keywords[argument.arg]) if argument.arg in keywords else None
+        for argument in node.args.kwonlyargs
+    ]

@@ -1,0 +1,359 @@
+"""Watches each graph that Dynamo hands to its compiler, from there to the last call of the result.
+
+The compiler gets the very objects it would get anyway. Whatever goes wrong in here is noted as
+ours and never reaches the script.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import types
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+
+from torchcrux import _torch
+from torchcrux.capture.context import surroundings
+from torchcrux.capture.lower import describe, lower
+from torchcrux.capture.records import Records
+from torchcrux.capture.spelling import Spelling
+from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
+from torchcrux.program import spec as specs
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Program
+
+_MARK = "__torchcrux_case__"
+_SMALL = 4096  # elements; integer inputs up to this size are kept for a failure in backward
+
+
+@dataclass(eq=False)
+class Graph:
+    """One graph and what it was compiled in.
+
+    `slots` are the names of the arguments in order. `constants` hang on the graph itself.
+    `check` compares calls with eager, if that was asked for. `last` are the arguments of the
+    latest call that may have a backward.
+    """
+
+    program: Program
+    slots: tuple[str, ...]
+    constants: Mapping[str, torch.Tensor]
+    context: Context
+    notes: tuple[str, ...]
+    check: CallCheck | None = None
+    has_backward: bool = False
+    last: Sequence[Callable[[], Any]] = ()
+
+
+class CallCheck(Protocol):
+    """Compares a call of a compiled graph with eager."""
+
+    def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Run, compare, and return the result. Raises what `run` raises, or Mismatch."""
+
+
+class Checker(Protocol):
+    """Makes the checks of a kind of failure that does not show as an exception."""
+
+    def compiling(self, gm: torch.fx.GraphModule) -> AbstractContextManager[Any]:
+        """What the compiler runs in."""
+
+    def of(self, gm: torch.fx.GraphModule) -> CallCheck | None:
+        """The check of one graph; called before the compiler could change it."""
+
+
+@dataclass
+class Mismatch(Exception):
+    """A compiled graph computed something else than eager. `inputs` are from before the call."""
+
+    failure: Failure
+    inputs: Sequence[Any]
+
+
+class Stopped(BaseException):
+    """Ends the script once wrong numbers have been found."""
+
+
+@dataclass
+class Watcher:
+    """`install` patches the modules it names once they are there; `undo` takes that back."""
+
+    records: Records
+    checker: Checker | None = None
+    _spelling: Spelling | None = None
+    _local: threading.local = field(default_factory=threading.local)
+    _by_class: weakref.WeakKeyDictionary[type, Graph] = field(
+        default_factory=weakref.WeakKeyDictionary
+    )
+    _undo: list[_torch.Undo] = field(default_factory=list)
+
+    def watch_graphs(self) -> None:
+        self._undo.append(_torch.on_compiler_call(self._compile, self._installed))
+
+    def watch_frames(self) -> None:
+        self._undo.append(_torch.on_inference_mode_left(self._left_inference_mode))
+
+    def watch_backward(self) -> None:
+        self._undo.append(_torch.on_backward_error(self._backward_failed))
+
+    def undo(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def case_of(self, error: BaseException) -> str:
+        """The record that an exception belongs to; one is made for an error of Dynamo itself and
+        for one of a backward. Empty if it has nothing to do with a compiler."""
+        for link in _chain(error):
+            name = getattr(link, _MARK, "")
+            if name:
+                return str(name)
+        if isinstance(error, Exception):
+            self._backward_failed(error)
+            if not hasattr(error, _MARK) and _torch.is_frontend_error(error):
+                self._ours(self._frontend_failed, error)
+        return str(getattr(error, _MARK, ""))
+
+    def _left_inference_mode(self, enabled: bool) -> None:
+        self._local.inference = enabled
+
+    def _compile(
+        self, original: Callable[..., Any], output_graph: Any, gm: torch.fx.GraphModule, inputs: Any
+    ) -> Any:
+        found = self._ours(self._note, output_graph, gm, inputs)
+        around: AbstractContextManager[Any] = nullcontext()
+        if found is not None and self.checker is not None:
+            around = self.checker.compiling(gm)
+        try:
+            with around:
+                compiled = original(output_graph, gm, inputs)
+        except Exception as error:
+            if found is not None:
+                graph, tensors = found
+                self._ours(self._compile_failed, graph, tensors, error)
+            raise
+        if found is not None:
+            output_graph.__torchcrux_graph__ = found[0]
+        return compiled
+
+    def _note(
+        self, output_graph: Any, gm: torch.fx.GraphModule, inputs: Sequence[Any]
+    ) -> tuple[Graph, Mapping[str, torch.Tensor]]:
+        if self._spelling is None:
+            self._spelling = Spelling()
+        lowered = lower(gm, inputs, self._spelling)
+        slots = tuple(n.name for n in gm.graph.nodes if n.op == "placeholder")
+        around = surroundings(
+            output_graph, inference=getattr(self._local, "inference", False)
+        )
+        graph = Graph(
+            program=lowered.program,
+            slots=slots,
+            constants={k: v for k, v in lowered.tensors.items() if k not in slots},
+            context=around.context,
+            notes=around.notes,
+            check=None if self.checker is None else self.checker.of(gm),
+        )
+        self.records.status.graphs += 1
+        self.records.save()
+        return graph, lowered.tensors
+
+    def _compile_failed(
+        self, graph: Graph, tensors: Mapping[str, torch.Tensor], error: Exception
+    ) -> None:
+        if _torch.is_control_flow(error) or hasattr(error, _MARK):
+            return
+        failure = from_exception(error, compiling=True)
+        maybe = _torch.is_graph_break(error)
+        name = self.records.add(
+            graph.program, graph.context, failure, tensors, notes=graph.notes, maybe=maybe
+        )
+        _mark(error, name)
+
+    def _installed(self, output_graph: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+        graph = getattr(output_graph, "__torchcrux_graph__", None)
+        if graph is None:
+            return compiled
+
+        def watched(*args: Any) -> Any:
+            before = _versions(args)
+            try:
+                if graph.check is None:
+                    result = compiled(*args)
+                else:
+                    result = self._checked(graph, compiled, args)
+            except Exception as error:
+                self._ours(self._run_failed, graph, args, before, error)
+                raise
+            if torch.is_grad_enabled():
+                self._ours(self._remember, graph, args, result)
+            return result
+
+        functools.update_wrapper(watched, compiled, updated=())
+        watched.__dict__.update(
+            (key, value)
+            for key, value in vars(compiled).items()
+            if not key.startswith("_torchdynamo")
+        )
+        del watched.__wrapped__
+        return torch.compiler.disable(watched)  # type: ignore[no-any-return]
+
+    def _checked(self, graph: Graph, compiled: Callable[..., Any], args: Sequence[Any]) -> Any:
+        assert graph.check is not None
+        try:
+            result = graph.check.call(compiled, args)
+        except Mismatch as found:
+            program, tensors = _with_arguments(graph, found.inputs)
+            if self._ours(self._wrong, graph, program, tensors, found.failure) is None:
+                return compiled(*args)
+            raise Stopped from None
+        self.records.status.compared += 1
+        return result
+
+    def _wrong(
+        self, graph: Graph, program: Program, tensors: Mapping[str, Any], failure: Failure
+    ) -> str:
+        name = self.records.add(program, graph.context, failure, tensors, notes=graph.notes)
+        self.records.status.stopped = True
+        self.records.save()
+        return name
+
+    def _run_failed(
+        self, graph: Graph, args: Sequence[Any], before: Sequence[int], error: Exception
+    ) -> None:
+        if _torch.is_control_flow(error) or hasattr(error, _MARK):
+            return
+        failure = from_exception(error, compiling=False)
+        program, tensors = _with_arguments(graph, args)
+        notes = list(graph.notes)
+        changed = [
+            name
+            for name, then, now in zip(graph.slots, before, _versions(args), strict=False)
+            if then != now
+        ]
+        if changed:
+            notes.append(
+                f"The failing call had already changed {', '.join(changed)} in place; the stored"
+                " values are those after the change."
+            )
+        name = self.records.add(program, graph.context, failure, tensors, notes=tuple(notes))
+        _mark(error, name)
+
+    def _remember(self, graph: Graph, args: Sequence[Any], result: Any) -> None:
+        """Note the arguments of a call whose outputs have a compiled backward."""
+        if not graph.has_backward:
+            items = result if isinstance(result, (tuple, list)) else (result,)
+            for item in items:
+                if isinstance(item, torch.Tensor) and item.requires_grad:
+                    cls = _torch.compiled_function_class(item)
+                    if cls is not None:
+                        self._by_class[cls] = graph
+                        graph.has_backward = True
+                        break
+        if graph.has_backward:
+            graph.last = tuple(_held(value) for value in args)
+
+    def _backward_failed(self, error: Exception) -> None:
+        if not hasattr(error, _MARK):
+            self._ours(self._note_backward, error)
+
+    def _note_backward(self, error: Exception) -> None:
+        found = _torch.backward_of(error.__traceback__)
+        graph = None if found is None else self._by_class.get(found[0])
+        if found is None or graph is None:
+            return
+        failure = from_exception(error, compiling=found[1], backward=True)
+        args = [held() for held in graph.last]
+        program, tensors = _with_arguments(graph, args)
+        lost = [
+            node.name
+            for node in program.inputs
+            if isinstance(node.spec, specs.Tensor) and node.name not in tensors
+        ]
+        notes = list(graph.notes)
+        if lost:
+            notes.append(f"When backward failed, the values of {', '.join(lost)} were gone.")
+        context = replace(graph.context, backward=True)
+        name = self.records.add(program, context, failure, tensors, notes=tuple(notes))
+        _mark(error, name)
+
+    def _frontend_failed(self, error: Exception) -> None:
+        failure = from_exception(error, compiling=True)
+        failure = replace(failure, kind=Kind.FRONTEND, stage=Stage.DYNAMO)
+        _mark(error, self.records.add(None, None, failure, {}))
+
+    def _ours(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run code of ours; what goes wrong in it is noted, and None returned."""
+        try:
+            return function(*args)
+        except Exception:
+            self.records.broken()
+            return None
+
+
+def _chain(error: BaseException | None) -> Sequence[BaseException]:
+    links: list[BaseException] = []
+    while error is not None and error not in links:
+        links.append(error)
+        error = error.__cause__ or error.__context__
+    return links
+
+
+def _mark(error: BaseException, name: str) -> None:
+    """One exception object is one failure, however many layers it passes."""
+    setattr(error, _MARK, name)
+
+
+def _versions(args: Sequence[Any]) -> list[int]:
+    """How often each tensor was changed in place, -1 where that is not counted."""
+    return [
+        value._version if isinstance(value, torch.Tensor) and not value.is_inference() else -1
+        for value in args
+    ]
+
+
+def _held(value: Any) -> Callable[[], Any]:
+    """A way back to an argument that keeps no memory of any size alive."""
+    if not isinstance(value, torch.Tensor):
+        return lambda: value
+    if not value.is_floating_point() and value.numel() <= _SMALL:
+        return lambda: value
+    return weakref.ref(value)
+
+
+def _with_arguments(
+    graph: Graph, args: Sequence[Any]
+) -> tuple[Program, dict[str, torch.Tensor]]:
+    """The program with the shapes and numbers of one call, and that call's tensors."""
+    given = dict(zip(graph.slots, args, strict=False))
+    changes = {}
+    for node in graph.program.inputs:
+        value = given.get(node.name)
+        if value is None:
+            continue
+        spec = describe(value)
+        match spec, node.spec:
+            case specs.Tensor(), specs.Tensor(symbols=symbols):
+                spec = replace(spec, symbols=symbols)
+            case specs.Number(), specs.Number(symbol=symbol):
+                spec = replace(spec, symbol=symbol)
+        changes[node.name] = replace(node, spec=spec)
+    tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
+    return graph.program.replace_nodes(changes), {**tensors, **graph.constants}
+
+
+def without_our_frames(traceback: types.TracebackType | None) -> types.TracebackType | None:
+    """The traceback as it would be if nothing of this package had been on the stack."""
+    kept = []
+    while traceback is not None:
+        if not str(traceback.tb_frame.f_globals.get("__name__", "")).startswith("torchcrux."):
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    result: types.TracebackType | None = None
+    for entry in reversed(kept):
+        result = types.TracebackType(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return result

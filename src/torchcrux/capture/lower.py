@@ -1,0 +1,303 @@
+"""From a `torch.fx` graph to a `Program`: metadata only, nothing is run and no tensor is copied."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from torchcrux.capture.inline import inline_modules
+from torchcrux.capture.spelling import Spelling
+from torchcrux.program import spec as specs
+from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Origin, Program, Ref, Region, Slice
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """`tensors` holds the value of each tensor input by node name: the caller's own objects."""
+
+    program: Program
+    tensors: Mapping[str, torch.Tensor]
+
+
+class Inexpressible(Exception):
+    """An argument has no spelling; the message says what it is."""
+
+
+def lower(
+    gm: fx.GraphModule, example_inputs: Sequence[Any], spelling: Spelling | None = None
+) -> Lowered:
+    """Lower `gm`. `example_inputs` match its placeholders in order; fake tensors and symbolic
+    integers are taken by their hints."""
+    return _Lowering(inline_modules(gm), spelling or Spelling()).run(example_inputs)
+
+
+@dataclass
+class _Lowering:
+    gm: fx.GraphModule
+    spelling: Spelling
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    bodies: dict[str, Body] = field(default_factory=dict)
+    unspeakable: dict[str, str] = field(default_factory=dict)
+    regions: list[tuple[str, Region]] = field(default_factory=list)
+    numbers: int = 0
+    grad_mode: Region | None = None
+
+    def run(self, example_inputs: Sequence[Any]) -> Lowered:
+        examples = iter(example_inputs)
+        inputs: list[Node] = []
+        outputs: tuple[str, ...] = ()
+        for node in self.gm.graph.nodes:
+            match node.op:
+                case "placeholder":
+                    inputs.append(self._input(node, next(examples, None)))
+                case "get_attr":
+                    lifted = self._attribute(node)
+                    if lifted is not None:
+                        inputs.append(lifted)
+                case "output":
+                    outputs = tuple(dict.fromkeys(n.name for n in node.all_input_nodes))
+                case _:
+                    if not self._scope(node):
+                        self.nodes.append(self._call(node))
+        known = {node.name for node in (*inputs, *self.nodes)}
+        return Lowered(
+            Program((*inputs, *self.nodes), tuple(name for name in outputs if name in known)),
+            self.tensors,
+        )
+
+    def _input(self, node: fx.Node, example: Any) -> Node:
+        fake = node.meta.get("example_value", node.meta.get("val"))
+        value = fake if example is None else example
+        if isinstance(value, torch.Tensor) and not _is_fake(value):
+            self.tensors[node.name] = value
+        return Node(
+            node.name,
+            Op.INPUT,
+            target=str(node.target),
+            spec=describe(value, symbolic=fake),
+            origin=_origin(node),
+        )
+
+    def _attribute(self, node: fx.Node) -> Node | None:
+        value = operator.attrgetter(str(node.target))(self.gm)
+        if isinstance(value, torch.Tensor):
+            self.tensors[node.name] = value
+            return Node(node.name, Op.INPUT, target=str(node.target), spec=describe(value))
+        if isinstance(value, fx.GraphModule):
+            inner = _Lowering(inline_modules(value), self.spelling).run(())
+            if inner.tensors:
+                self.unspeakable[node.name] = f"the body {node.target} holds tensors of its own"
+            self.bodies[node.name] = Body(inner.program)
+        else:
+            self.unspeakable[node.name] = f"an attribute of type {type(value).__name__}"
+        return None
+
+    def _call(self, node: fx.Node) -> Node:
+        obstacle = None
+        args: tuple[Arg, ...] = ()
+        kwargs: tuple[tuple[str, Arg], ...] = ()
+        target = str(node.target)
+        try:
+            args = tuple(self._argument(arg) for arg in node.args)
+            kwargs = tuple((key, self._argument(value)) for key, value in node.kwargs.items())
+            if node.op == "call_function":
+                target = self.spelling.of(node.target)
+            elif node.op != "call_method":
+                raise Inexpressible(f"a call of the module {node.target}")
+        except (Inexpressible, LookupError) as reason:
+            obstacle = str(reason.args[0])
+            args = tuple(Ref(used.name) for used in node.all_input_nodes)
+            kwargs = ()
+        return Node(
+            node.name,
+            Op.METHOD if node.op == "call_method" else Op.FUNCTION,
+            target,
+            args,
+            kwargs,
+            describe(node.meta.get("example_value", node.meta.get("val"))),
+            tuple(region for _, region in self.regions)
+            + ((self.grad_mode,) if self.grad_mode else ()),
+            _origin(node),
+            obstacle,
+        )
+
+    def _scope(self, node: fx.Node) -> bool:
+        """Turn the enter and exit calls of a scope into a region; True if `node` was one."""
+        if node.op != "call_function":
+            return False
+        name = getattr(node.target, "__name__", "")
+        if name in _ENTER:
+            self.numbers += 1
+            self.regions.append((node.name, Region(_ENTER[name](*node.args), self.numbers)))
+        elif name in _EXIT:
+            token = node.args[0]
+            self.regions = [
+                pair for pair in self.regions if pair[0] != getattr(token, "name", token)
+            ]
+        elif name == "_set_grad_enabled":
+            self._set_grad(bool(node.args[0]))
+        else:
+            return False
+        return True
+
+    def _set_grad(self, enabled: bool) -> None:
+        text = "torch.enable_grad()" if enabled else "torch.no_grad()"
+        if self.grad_mode is not None and self.grad_mode.text != text:
+            self.grad_mode = None
+        else:
+            self.numbers += 1
+            self.grad_mode = Region(text, self.numbers)
+
+    def _argument(self, arg: Any) -> Arg:
+        match arg:
+            case fx.Node():
+                if arg.name in self.unspeakable:
+                    raise Inexpressible(self.unspeakable[arg.name])
+                return self.bodies.get(arg.name) or Ref(arg.name)
+            case None | bool() | int() | float() | complex() | str():
+                return _plain_number(arg)
+            case tuple():
+                return tuple(self._argument(item) for item in arg)
+            case list():
+                return [self._argument(item) for item in arg]
+            case dict():
+                return {str(key): self._argument(value) for key, value in arg.items()}
+            case slice():
+                return Slice(
+                    self._argument(arg.start), self._argument(arg.stop), self._argument(arg.step)
+                )
+            case torch.device():
+                return device_text(arg)
+            case torch.dtype() | torch.layout() | torch.memory_format():
+                return Atom(str(arg))
+            case range():
+                return Atom(repr(arg))
+            case type():
+                return Atom(self.spelling.of(arg))
+        if arg is ...:
+            return Atom("...")
+        if callable(arg):
+            return Atom(self.spelling.of(arg))
+        raise Inexpressible(f"an argument of type {type(arg).__name__}")
+
+
+def _autocast(
+    device_type: str, dtype: Any = None, enabled: Any = True, cache: Any = None
+) -> str:
+    text = f'torch.autocast("{device_type}"'
+    if enabled and dtype is not None:
+        text += f", dtype={dtype}"
+    if not enabled:
+        text += ", enabled=False"
+    if cache is False:
+        text += ", cache_enabled=False"
+    return text + ")"
+
+
+def _inference_mode(mode: Any = True) -> str:
+    return "torch.inference_mode()" if mode else "torch.inference_mode(False)"
+
+
+_ENTER: Mapping[str, Callable[..., str]] = {
+    "_enter_autocast": _autocast,
+    "_enter_inference_mode": _inference_mode,
+}
+_EXIT = frozenset({"_exit_autocast", "_exit_inference_mode"})
+
+
+def _plain_number(value: Any) -> Arg:
+    """Drop subclasses (numpy scalars, enums of int, SymInt with a known value)."""
+    for kind in (bool, int, float, complex, str):
+        if isinstance(value, kind):
+            return kind(value)  # type: ignore[no-any-return]
+    return None
+
+
+def _is_fake(value: torch.Tensor) -> bool:
+    return hasattr(value, "fake_mode") or value.device.type == "meta"
+
+
+def device_text(device: torch.device) -> str:
+    return device.type if not device.index else f"{device.type}:{device.index}"
+
+
+def describe(value: Any, symbolic: Any = None) -> specs.Spec | None:
+    """The spec of a value, real or fake. `symbolic` is its symbolic twin, if there is one."""
+    match value:
+        case torch.Tensor():
+            return _describe_tensor(value, symbolic if symbolic is not None else value)
+        case torch.SymInt() | torch.SymFloat() | torch.SymBool():
+            return specs.Number(hint(value), str(value))
+        case bool() | int() | float() | complex() | str():
+            symbol = str(symbolic) if isinstance(symbolic, torch.SymInt) else ""
+            return specs.Number(value, symbol)
+        case tuple() | list():
+            items = [describe(item) for item in value]
+            return specs.Sequence(tuple(item or specs.Opaque("unknown") for item in items))
+        case None:
+            return None
+    return specs.Opaque(type(value).__name__)
+
+
+def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
+    shape = tuple(hint(size) for size in value.shape)
+    symbols: tuple[str, ...] = ()
+    if isinstance(symbolic, torch.Tensor) and symbolic.dim() == len(shape):
+        symbols = tuple(
+            "" if isinstance(size, int) else str(size) for size in symbolic.shape
+        )
+    strides = None
+    obstacle = None
+    if value.layout is torch.strided and not value.is_quantized:
+        strides = tuple(hint(step) for step in value.stride())
+        if specs.is_contiguous(shape, strides):
+            strides = None
+    else:
+        kind = "quantized" if value.is_quantized else str(value.layout)
+        obstacle = f"a {kind} tensor"
+    base = value.__class__
+    if base not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer) and not _is_fake(value):
+        obstacle = f"a tensor of class {base.__name__}"
+    return specs.Tensor(
+        shape=shape,
+        dtype=str(value.dtype).removeprefix("torch."),
+        device=device_text(value.device),
+        strides=strides,
+        requires_grad=value.requires_grad,
+        is_leaf=value.is_leaf or not value.requires_grad,
+        symbols=symbols if any(symbols) else (),
+        obstacle=obstacle,
+    )
+
+
+def hint(size: Any) -> Any:
+    """The number a symbolic number stands for in the run that was traced."""
+    if isinstance(size, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        known = size.node.hint
+        return known if known is not None else 2
+    return size
+
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
+_SEGMENT = re.compile(r"\[['\"]?([^'\"\]]+)['\"]?\]")
+
+
+def _origin(node: fx.Node) -> Origin | None:
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    if not frames:
+        return None
+    file, line, code = frames[-1]
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next(reversed(stack.values()))[0] if stack else ""
+    path = _SEGMENT.sub(r".\1", path).replace("._modules", "").strip(".")
+    parts = path.split(".")
+    if parts[:1] == ["L"]:
+        parts = parts[2:]
+    return Origin(file, int(line), code.strip(), ".".join(parts))

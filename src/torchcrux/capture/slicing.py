@@ -1,0 +1,291 @@
+"""The part of a module that some of its names need, and nothing else of it.
+
+A slice is made of whole top-level statements in their original order: those that bind a needed
+name, those that change the object bound to it, and, transitively, those that bind the names which
+these use, also inside functions. Imports from modules that are not installed are replaced by
+slices of those modules.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import linecache
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class _Statement:
+    node: ast.stmt
+    binds: frozenset[str]
+    changes: frozenset[str]
+    uses: frozenset[str]
+
+
+@dataclass
+class _Module:
+    name: str
+    package: str
+    lines: list[str]
+    statements: list[_Statement]
+    chosen: set[int] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
+    replaced: dict[int, list[str]] = field(default_factory=dict)
+    after: list[str] = field(default_factory=list)
+
+
+class Slices:
+    """Slices of any number of modules. `installed` tells the modules that may stay imports."""
+
+    def __init__(self, installed: Callable[[types.ModuleType], bool]) -> None:
+        self._installed = installed
+        self._modules: dict[str, _Module] = {}
+
+    def need(self, module: types.ModuleType, name: str) -> bool:
+        """Add what `name` needs of `module`; False if no top-level statement binds it.
+
+        Raises OSError if the module has no source, SyntaxError if it does not parse.
+        """
+        known = self._module(module)
+        if name in known.needed:
+            return True
+        binding = [i for i, s in enumerate(known.statements) if name in s.binds]
+        if not binding:
+            return self._need_of_star(known, name)
+        known.needed.add(name)
+        changing = [i for i, s in enumerate(known.statements) if name in s.changes]
+        imported = all(_is_import(known.statements[i].node) for i in binding)
+        for i in sorted({*binding, *(() if imported else changing)}):
+            self._choose(known, i, name)
+        return True
+
+    def names(self) -> set[str]:
+        """All names that the slices bind."""
+        return {
+            name
+            for module in self._modules.values()
+            for i in module.chosen
+            for name in module.statements[i].binds
+        }
+
+    def clashes(self) -> list[str]:
+        """Names that several modules bind to different things."""
+        seen: dict[str, tuple[str, str]] = {}
+        clashes = []
+        for module in self._modules.values():
+            for i in sorted(module.chosen):
+                statement = module.statements[i]
+                if i in module.replaced:
+                    continue
+                text = ast.unparse(statement.node)
+                for name in statement.binds & module.needed:
+                    owner, other = seen.setdefault(name, (module.name, text))
+                    if owner != module.name and other != text:
+                        clashes.append(name)
+        return clashes
+
+    def text(self) -> str:
+        """The slices, a module after those it imports from; each import is there once."""
+        ordered: list[str] = []
+        for name in self._modules:
+            self._visit(name, ordered)
+        imports: dict[str, None] = {}
+        blocks: list[str] = []
+        for name in ordered:
+            module = self._modules[name]
+            for i in sorted(module.chosen):
+                node = module.statements[i].node
+                if i in module.replaced:
+                    blocks += module.replaced[i]
+                elif _is_import(node):
+                    for line in _needed_imports(node, module.needed):
+                        imports[line] = None
+                else:
+                    blocks.append(_source(module, node))
+        future = [line for line in imports if line.startswith("from __future__")]
+        rest = [line for line in imports if not line.startswith("from __future__")]
+        return "\n\n\n".join(part for part in ("\n".join(future + rest), *blocks) if part)
+
+    def _visit(self, name: str, ordered: list[str], path: tuple[str, ...] = ()) -> None:
+        if name in ordered or name in path:
+            return
+        for other in self._modules[name].after:
+            self._visit(other, ordered, (*path, name))
+        ordered.append(name)
+
+    def _module(self, module: types.ModuleType) -> _Module:
+        if module.__name__ not in self._modules:
+            file = getattr(module, "__file__", None)
+            if file is None:
+                raise OSError(f"the module {module.__name__} has no source file")
+            lines = linecache.getlines(file, vars(module)) or _read(file)
+            tree = ast.parse("".join(lines))
+            package = getattr(module, "__package__", None) or ""
+            statements = [_analysed(node) for node in tree.body if not _is_main_guard(node)]
+            self._modules[module.__name__] = _Module(
+                module.__name__, package, lines, statements
+            )
+        return self._modules[module.__name__]
+
+    def _choose(self, module: _Module, index: int, name: str) -> None:
+        statement = module.statements[index]
+        if _is_import(statement.node):
+            module.chosen.add(index)
+            self._follow_import(module, index, name)
+            return
+        if index in module.chosen:
+            return
+        module.chosen.add(index)
+        loaded = sys.modules[module.name]
+        for used in sorted(statement.uses | statement.binds):
+            self.need(loaded, used)
+
+    def _follow_import(self, module: _Module, index: int, name: str) -> None:
+        """Replace the import of `name` by a slice if it comes from a module not installed."""
+        node = module.statements[index].node
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = sys.modules.get(alias.name)
+                bound = alias.asname or alias.name.partition(".")[0]
+                if bound == name and top is not None and not self._installed(top):
+                    self._namespace(module, index, top, name)
+        elif isinstance(node, ast.ImportFrom):
+            source = self._origin(module, node)
+            if source is None or self._installed(source):
+                return
+            for alias in node.names:
+                if (alias.asname or alias.name) != name:
+                    continue
+                texts = module.replaced.setdefault(index, [])
+                inner = sys.modules.get(f"{source.__name__}.{alias.name}")
+                if inner is not None and getattr(source, alias.name, None) is inner:
+                    self._namespace(module, index, inner, name)
+                elif self.need(source, alias.name):
+                    module.after.append(source.__name__)
+                    if alias.asname and alias.asname != alias.name:
+                        texts.append(f"{alias.asname} = {alias.name}")
+
+    def _namespace(
+        self, module: _Module, index: int, imported: types.ModuleType, name: str
+    ) -> None:
+        """A module that is not installed, as an object with the attributes that are used."""
+        texts = module.replaced.setdefault(index, [])
+        used = sorted(
+            {
+                node.attr
+                for statement in module.statements
+                for node in ast.walk(statement.node)
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == name
+            }
+        )
+        bound = [attribute for attribute in used if self.need(imported, attribute)]
+        module.after.append(imported.__name__)
+        given = ", ".join(f"{attribute}={attribute}" for attribute in bound)
+        texts.append(f"import types\n\n{name} = types.SimpleNamespace({given})")
+
+    def _need_of_star(self, module: _Module, name: str) -> bool:
+        for index, statement in enumerate(module.statements):
+            node = statement.node
+            if not isinstance(node, ast.ImportFrom) or node.names[0].name != "*":
+                continue
+            source = self._origin(module, node)
+            if source is None or not hasattr(source, name):
+                continue
+            module.needed.add(name)
+            module.chosen.add(index)
+            if not self._installed(source) and self.need(source, name):
+                module.after.append(source.__name__)
+                module.replaced.setdefault(index, [])
+            return True
+        return False
+
+    def _origin(self, module: _Module, node: ast.ImportFrom) -> types.ModuleType | None:
+        name = node.module or ""
+        if node.level:
+            name = importlib.util.resolve_name("." * node.level + name, module.package)
+        return sys.modules.get(name)
+
+
+def _read(file: str) -> list[str]:
+    return Path(file).read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+def _source(module: _Module, node: ast.stmt) -> str:
+    decorators = getattr(node, "decorator_list", [])
+    first = min([node.lineno, *(item.lineno for item in decorators)])
+    whole = first == 1 or node.col_offset == 0
+    text = "".join(module.lines[first - 1 : node.end_lineno]).rstrip()
+    return text if whole and ";" not in text.splitlines()[-1] else ast.unparse(node)
+
+
+def _is_import(node: ast.stmt) -> bool:
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+def _needed_imports(node: ast.stmt, needed: set[str]) -> Iterator[str]:
+    """The import statement with only the names that are needed."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if (alias.asname or alias.name.partition(".")[0]) in needed:
+                yield ast.unparse(ast.Import([alias]))
+    elif isinstance(node, ast.ImportFrom):
+        names = [a for a in node.names if a.name == "*" or (a.asname or a.name) in needed]
+        yield ast.unparse(ast.ImportFrom(node.module, names, node.level))
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and any(
+        isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+    )
+
+
+def _analysed(node: ast.stmt) -> _Statement:
+    binds = frozenset(_bound(node))
+    changes = frozenset(_changed(node)) - binds
+    uses = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+    return _Statement(node, binds, changes, uses)
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Names that a statement binds in the scope it stands in."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield node.name
+            return
+        case ast.Lambda():
+            return
+        case ast.Import():
+            yield from (a.asname or a.name.partition(".")[0] for a in node.names)
+        case ast.ImportFrom():
+            yield from (a.asname or a.name for a in node.names if a.name != "*")
+        case ast.Name(id=name, ctx=ast.Store()):
+            yield name
+        case ast.ExceptHandler(name=str(name)):
+            yield name
+    for child in ast.iter_child_nodes(node):
+        yield from _bound(child)
+
+
+def _changed(node: ast.stmt) -> Iterator[str]:
+    """Names whose objects a statement changes: by an item, an attribute or a method."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+        targets = [node.target]
+    elif isinstance(node, ast.Delete):
+        targets = node.targets
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        targets = [node.value.func]
+    for target in targets:
+        changed = False
+        while isinstance(target, (ast.Attribute, ast.Subscript)):
+            changed, target = True, target.value
+        if changed and isinstance(target, ast.Name):
+            yield target.id

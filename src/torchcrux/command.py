@@ -1,0 +1,180 @@
+"""What each command does, from its arguments to a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torchcrux.capture.script import Caught, ScriptError, run_script
+from torchcrux.case import Case, CaseError
+from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.verify import difference, run_fresh
+from torchcrux.report.result import Result, write, write_atomically
+from torchcrux.report.terminal import Terminal
+from torchcrux.session import Options, new_folder, reduce_case
+
+OUT = Path("torchcrux-out")
+USAGE_ERROR, NO_REPRO = 2, 3
+
+
+class CommandError(Exception):
+    """The command cannot do its work; the message says what happened and what to do."""
+
+    def __init__(self, message: str, status: int = USAGE_ERROR) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Choices:
+    out: Path | None
+    check: str
+    options: Options
+
+
+def run_command(
+    target: str, args: tuple[str, ...], module: bool, choices: Choices, ui: Terminal
+) -> Result:
+    """Run the script, and reduce what fails in it."""
+    identity = _identity(target, args, module, choices.check)
+    resumed = _resumable(choices.out, identity)
+    if resumed is not None:
+        ui.say(f"{choices.out} holds this case already: going on with it.")
+        return reduce_case(resumed, resumed.folder.parent, choices.options)
+    with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
+        try:
+            caught = _catch(target, args, module, choices.check, Path(name), ui)
+        except ScriptError as error:
+            raise CommandError(str(error)) from error
+        if caught.case is None:
+            return Result(status="no_failure", message=caught.explanation)
+        out = choices.out or new_folder(OUT, "module" if module else Path(target).stem)
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.move(str(caught.case), out / "case")
+    write_atomically(out / "case" / "command.json", json.dumps(identity))
+    case = Case.load(out / "case")
+    if case.program is None:
+        result = Result(
+            status="not_reproduced",
+            folder=out,
+            failure=case.failure,
+            message=f"It failed before there was a graph: {case.failure.message}",
+        )
+        write(result)
+        return result
+    ui.say(_caught_message(case))
+    return reduce_case(case, out, choices.options)
+
+
+def _catch(
+    target: str, args: tuple[str, ...], module: bool, check: str, folder: Path, ui: Terminal
+) -> Caught:
+    """Run the script; if it found something wrong by itself, once more with its graphs compared."""
+    first = "error" if check == "auto" else check
+    caught = run_script(target, args, module=module, check=first, folder=folder / "1")
+    if check != "auto" or caught.case is not None or not caught.suspicious:
+        return caught
+    ui.say(
+        "The script failed by itself after torch.compile had done its work. Running it again,"
+        " with each compiled graph compared with eager."
+    )
+    again = run_script(
+        target, args, module=module, check="accuracy", folder=folder / "2", quiet_output=True
+    )
+    if again.case is not None:
+        return again
+    return replace(caught, explanation=f"{caught.explanation} {again.explanation}")
+
+
+def _caught_message(case: Case) -> str:
+    failure, program = case.failure, case.program
+    count = 0 if program is None else program.operations
+    what = failure.kind.value.replace("_", " ")
+    first = (failure.message.strip().splitlines() or [""])[0]
+    return f"Caught: {what} ({failure.exception}: {first[:120]}) in a graph of {count} operations."
+
+
+def _identity(target: str, args: tuple[str, ...], module: bool, check: str) -> dict[str, object]:
+    digest = ""
+    if not module:
+        try:
+            digest = hashlib.sha256(Path(target).read_bytes()).hexdigest()
+        except OSError:
+            digest = ""
+    return {
+        "target": target if module else str(Path(target).resolve()),
+        "args": list(args),
+        "module": module,
+        "check": check,
+        "sha256": digest,
+    }
+
+
+def _resumable(out: Path | None, identity: dict[str, object]) -> Case | None:
+    """The case of the same command in `out`. Raises CommandError if something else is there."""
+    if out is None or not out.exists():
+        return None
+    if not out.is_dir():
+        raise CommandError(f"{out} is a file; --out takes a folder.")
+    command = out / "case" / "command.json"
+    if command.exists():
+        if json.loads(command.read_text(encoding="utf-8")) == identity:
+            return _load(out / "case")
+        raise CommandError(
+            f"{out} holds the case of another command (or the script has changed since);"
+            " choose another --out, or remove that folder."
+        )
+    if any(out.iterdir()):
+        raise CommandError(f"{out} is not empty and holds no case; choose another --out.")
+    return None
+
+
+def _load(folder: Path) -> Case:
+    try:
+        return Case.load(folder)
+    except CaseError as error:
+        raise CommandError(str(error)) from error
+
+
+def reduce_command(path: Path, choices: Choices, ui: Terminal) -> Result:
+    """Reduce a captured case: its own folder, or the folder of a run that holds one."""
+    inner = path / "case"
+    case = _load(inner if inner.is_dir() else path)
+    if case.program is None:
+        raise CommandError(f"The failure in {path} arose before there was a graph.", NO_REPRO)
+    out = choices.out or (path if inner.is_dir() else path.resolve().parent)
+    if out.resolve() != case.folder.resolve().parent:
+        if out.exists() and any(out.iterdir()):
+            raise CommandError(f"{out} is not empty; choose another --out.")
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(case.folder, out / "case")
+        case = _load(out / "case")
+    ui.say(_caught_message(case))
+    return reduce_case(case, out, choices.options)
+
+
+def verify_command(repro: Path, timeout: float) -> tuple[int, str]:
+    """Exit status and message: 0 if `repro` fails as its result.json says (or fails at all)."""
+    (run,) = run_fresh(repro, 1, timeout)
+    if run.code == 0:
+        return 1, f"{repro} no longer fails."
+    expected = _expected(repro)
+    if expected is None:
+        return 0, f"{repro} fails (status {run.code}); there is no result.json to compare with."
+    different = difference(expected, run)
+    if different is None:
+        return 0, f"{repro} still fails in the same way."
+    return NO_REPRO, f"{repro} fails in another way: {different}."
+
+
+def _expected(repro: Path) -> Failure | None:
+    file = repro.parent / "case" / "final.json"
+    if not file.exists():
+        return None
+    return Failure.from_json(json.loads(file.read_text(encoding="utf-8")))
+
+

@@ -1,0 +1,1 @@
+"""The search, without torch: edits, rounds, journal."""

@@ -1,0 +1,1 @@
+"""The searches: merge, progression, integers."""

@@ -1,0 +1,127 @@
+"""One call as the Python a person would write: `torch.relu(x)`, `a + b`, `x[..., 0]`, `x.t()`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Ref, Slice
+
+_BINARY = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%",
+    "pow": "**", "matmul": "@", "and_": "&", "or_": "|", "xor": "^", "lshift": "<<",
+    "rshift": ">>", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
+_INPLACE = {
+    "iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/=", "ifloordiv": "//=", "imod": "%=",
+    "ipow": "**=", "imatmul": "@=", "iand": "&=", "ior": "|=", "ixor": "^=", "ilshift": "<<=",
+    "irshift": ">>=",
+}  # fmt: skip
+_UNARY = {"neg": "-", "pos": "+", "invert": "~", "inv": "~", "not_": "not "}
+
+
+def argument(arg: Arg, names: Mapping[str, str]) -> str:
+    """`arg` as an expression; `names` maps nodes to Python variables."""
+    match arg:
+        case Ref(name):
+            return names[name]
+        case Atom(text):
+            return text
+        case bool() | None | int():
+            return repr(arg)
+        case float():
+            return number(arg)
+        case complex():
+            if math.isfinite(arg.real) and math.isfinite(arg.imag):
+                return repr(arg)
+            return f"complex({number(arg.real)}, {number(arg.imag)})"
+        case str():
+            return quoted(arg)
+        case tuple():
+            inner = ", ".join(argument(item, names) for item in arg)
+            return f"({inner},)" if len(arg) == 1 else f"({inner})"
+        case list():
+            return "[" + ", ".join(argument(item, names) for item in arg) + "]"
+        case dict():
+            pairs = (f"{quoted(key)}: {argument(value, names)}" for key, value in arg.items())
+            return "{" + ", ".join(pairs) + "}"
+        case Slice(start, stop, step):
+            parts = ", ".join(argument(part, names) for part in (start, stop, step))
+            return f"slice({parts})"
+        case Body():
+            raise ValueError("a body is written by its higher-order operator")
+
+
+def number(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return f'float("{value}")'
+
+
+def quoted(text: str) -> str:
+    """As ``ruff format`` would: double quotes unless that needs escapes."""
+    plain = repr(text)
+    if plain.startswith("'") and '"' not in text and "\\" not in plain:
+        return f'"{text}"'
+    return plain
+
+
+def expression(node: Node, names: Mapping[str, str]) -> str:
+    """The call's value as an expression."""
+    args = [argument(arg, names) for arg in node.args]
+    keywords = [f"{key}={argument(value, names)}" for key, value in node.kwargs]
+    if node.op is Op.METHOD:
+        return f"{_operand(args[0])}.{node.target}({', '.join(args[1:] + keywords)})"
+    space, _, name = node.target.rpartition(".")
+    if space == "operator" and not keywords:
+        if name in _BINARY and len(args) == 2:
+            return f"{_operand(args[0])} {_BINARY[name]} {_operand(args[1])}"
+        if name in _UNARY and len(args) == 1:
+            return f"{_UNARY[name]}{_operand(args[0])}"
+        if name == "getitem":
+            return f"{args[0]}[{_index(node.args[1], names)}]"
+    if node.target == "builtins.getattr" and isinstance(node.args[1], str):
+        return f"{_operand(args[0])}.{node.args[1]}"
+    return f"{function(node.target)}({', '.join(args + keywords)})"
+
+
+def statement(node: Node, names: Mapping[str, str]) -> str | None:
+    """The call as an assignment to its first operand (``x += 1``, ``x[0] = 1``), if it is one."""
+    space, _, name = node.target.rpartition(".")
+    if space != "operator" or not node.args or not isinstance(node.args[0], Ref):
+        return None
+    target = names[node.args[0].name]
+    if name == "setitem":
+        return f"{target}[{_index(node.args[1], names)}] = {argument(node.args[2], names)}"
+    if name in _INPLACE:
+        return f"{target} {_INPLACE[name]} {argument(node.args[1], names)}"
+    return None
+
+
+def rebinds(node: Node) -> bool:
+    """Whether the call's value is the variable of its first operand (``x += 1``)."""
+    space, _, name = node.target.rpartition(".")
+    return space == "operator" and name in _INPLACE and isinstance(node.args[0], Ref)
+
+
+def function(target: str) -> str:
+    if target.startswith("torch.nn.functional."):
+        return "F." + target.removeprefix("torch.nn.functional.")
+    return target.removeprefix("builtins.")
+
+
+def _operand(text: str) -> str:
+    return f"({text})" if text.startswith("-") or " " in text and text[0] not in "([{" else text
+
+
+def _index(arg: Arg, names: Mapping[str, str]) -> str:
+    if isinstance(arg, tuple) and arg:
+        inner = ", ".join(_index(item, names) for item in arg)
+        return inner + "," if len(arg) == 1 else inner
+    if isinstance(arg, Slice):
+        start, stop, step = (
+            "" if part is None else argument(part, names)
+            for part in (arg.start, arg.stop, arg.step)
+        )
+        return f"{start}:{stop}" + (f":{step}" if step else "")
+    return argument(arg, names)

@@ -1,0 +1,188 @@
+"""An input as a line of a script: a plain factory with a small literal shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torchcrux.emit.calls import argument, number, quoted
+from torchcrux.program.ir import Node, Value
+from torchcrux.program.spec import Number, Sequence, Spec, Tensor, contiguous_strides
+
+_DEFAULT_DTYPES = {"float32", "int64", "bool"}
+_RANDN = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
+_RANDINT = {"uint8", "int8", "int16", "int32", "int64", "bool", "float16", "float32", "float64"}
+
+
+class Unmakeable(ValueError):
+    """No factory makes such a value; the message says what it is."""
+
+
+def uses_random(node: Node) -> bool:
+    """Whether the line for this input draws random numbers."""
+    return any(
+        not (_is_integer(spec) and spec.low is not None and spec.low == spec.high)
+        for spec in tensors(node.spec)
+        if node.value is Value.RANDOM
+    )
+
+
+def tensors(spec: Spec | None) -> Iterator[Tensor]:
+    if isinstance(spec, Tensor):
+        yield spec
+    elif isinstance(spec, Sequence):
+        for item in spec.items:
+            yield from tensors(item)
+
+
+def factory(node: Node) -> str:
+    """The expression that makes the value of an input.
+
+    Raises Unmakeable for what has no factory (sparse, quantized, subclasses).
+    """
+    match node.spec:
+        case Tensor() as spec:
+            return _tensor(spec, node)
+        case Number(value):
+            return argument(value, {})
+        case Sequence(items):
+            parts = [
+                _tensor(item, node, f"{node.name}.{i}")
+                for i, item in enumerate(items)
+                if isinstance(item, Tensor)
+            ]
+            return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+        case None:
+            return "None"
+    raise Unmakeable(f"the input {node.name} is {node.spec}")
+
+
+def _tensor(spec: Tensor, node: Node, key: str = "") -> str:
+    if spec.obstacle is not None:
+        raise Unmakeable(f"the input {node.name} is {spec.obstacle}")
+    plain = spec.is_contiguous and spec.is_leaf
+    if plain and node.value is not Value.STORED and spec.dtype in _RANDN | _RANDINT:
+        return _dense(spec, spec.shape, node, key, grad=spec.requires_grad)
+    return _laid_out(spec, node, key)
+
+
+def _dense(
+    spec: Tensor, shape: tuple[int, ...], node: Node, key: str, *, grad: bool = False
+) -> str:
+    """A contiguous tensor with the dtype, device and values of `spec`, in `shape`."""
+    options = []
+    if spec.dtype not in _DEFAULT_DTYPES:
+        options.append(f"dtype=torch.{spec.dtype}")
+    if spec.device != "cpu":
+        options.append(f"device={quoted(spec.device)}")
+    if grad:
+        options.append("requires_grad=True")
+    sizes = argument(shape, {}) if len(shape) != 1 else str(shape[0])
+    if len(shape) > 1:
+        sizes = sizes[1:-1]
+    match node.value:
+        case Value.STORED:
+            text = f"data[{quoted(key or node.name)}]"
+            return text + (f".to({quoted(spec.device)})" if spec.device != "cpu" else "")
+        case Value.LITERAL:
+            return _literal(spec, shape, node, options)
+        case Value.ZEROS | Value.ONES:
+            if spec.dtype in ("int64", "bool"):
+                options.insert(0, f"dtype=torch.{spec.dtype}")
+            return f"torch.{node.value.value}({', '.join([sizes, *options])})"
+    if _is_integer(spec):
+        low, high = _range(spec)
+        if low == high and low in (0, 1):
+            kind = "ones" if low else "zeros"
+            return f"torch.{kind}({', '.join([sizes, f'dtype=torch.{spec.dtype}', *options[spec.dtype != 'int64' and spec.dtype != 'bool' :]])})"
+        if spec.dtype == "bool":
+            options.insert(0, "dtype=torch.bool")
+        bounds = f"{high + 1}" if low == 0 else f"{low}, {high + 1}"
+        if spec.dtype in _RANDINT:
+            return f"torch.randint({', '.join([bounds, argument(shape, {}), *options])})"
+        options = [option for option in options if not option.startswith("dtype")]
+        made = f"torch.randint({', '.join([bounds, argument(shape, {}), *options])})"
+        return f"{made}.to(torch.{spec.dtype})"
+    if spec.dtype in _RANDN:
+        return f"torch.randn({', '.join([sizes if shape else '()', *options])})"
+    options = [option for option in options if not option.startswith("dtype")]
+    return f"torch.randn({', '.join([sizes if shape else '()', *options])}).to(torch.{spec.dtype})"
+
+
+def _literal(spec: Tensor, shape: tuple[int, ...], node: Node, options: list[str]) -> str:
+    def nested(values: tuple[object, ...], sizes: tuple[int, ...]) -> str:
+        if not sizes:
+            value = values[0]
+            return number(value) if isinstance(value, float) else argument(value, {})  # type: ignore[arg-type]
+        step = len(values) // sizes[0] if sizes[0] else 0
+        rows = (nested(values[i * step : (i + 1) * step], sizes[1:]) for i in range(sizes[0]))
+        return "[" + ", ".join(rows) + "]"
+
+    return f"torch.tensor({', '.join([nested(node.elements, shape), *options])})"
+
+
+def _laid_out(spec: Tensor, node: Node, key: str) -> str:
+    """A tensor whose strides are not row-major, or that is not a leaf."""
+    shape, strides = spec.shape, spec.strides
+    if node.value is Value.STORED or spec.is_contiguous or strides is None:
+        text = _dense(spec, shape, node, key)
+    elif node.value is Value.LITERAL or 0 in shape:
+        text = _dense(spec, shape, node, key)
+        text = f"torch.empty_strided({shape}, {strides}, dtype=torch.{spec.dtype}).copy_({text})"
+    else:
+        text = _strided(spec, shape, strides, node, key)
+    if node.value is Value.STORED and not spec.is_contiguous and strides is not None:
+        device = f", device={quoted(spec.device)}" if spec.device != "cpu" else ""
+        made = f"torch.empty_strided({shape}, {strides}, dtype=torch.{spec.dtype}{device})"
+        if any(step == 0 and size > 1 for size, step in zip(shape, strides, strict=True)):
+            text = _expanded(text, shape, strides)
+        else:
+            text = f"{made}.copy_({text})"
+    if spec.requires_grad:
+        text += ".requires_grad_()"
+        if not spec.is_leaf:
+            text += ".clone()"
+    return text
+
+
+def _expanded(text: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> str:
+    index = ", ".join(
+        ":1" if step == 0 and size > 1 else ":" for size, step in zip(shape, strides, strict=True)
+    )
+    return f"{text}[{index}].expand({', '.join(map(str, shape))})"
+
+
+def _strided(
+    spec: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], node: Node, key: str
+) -> str:
+    expanded = [size > 1 and step == 0 for size, step in zip(shape, strides, strict=True)]
+    if any(expanded):
+        base = tuple(1 if e else size for size, e in zip(shape, expanded, strict=True))
+        dense = contiguous_strides(base)
+        if all(
+            e or size == 1 or have == want
+            for e, size, have, want in zip(expanded, base, strides, dense, strict=True)
+        ):
+            made = _dense(spec, base, node, key)
+            return f"{made}.expand({', '.join(map(str, shape))})"
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d], -shape[d], d))
+    permuted = tuple(shape[d] for d in order)
+    inverse = tuple(order.index(d) for d in range(len(shape)))
+    want = contiguous_strides(permuted)
+    if all(shape[d] == 1 or strides[d] == want[i] for i, d in enumerate(order)):
+        made = _dense(spec, permuted, node, key)
+        moved = [d for d, i in enumerate(inverse) if i != d]
+        if len(moved) == 2:
+            return f"{made}.transpose({moved[0]}, {moved[1]})"
+        return f"{made}.permute({', '.join(map(str, inverse))})"
+    extent = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    return f"{_dense(spec, (extent,), node, key)}.as_strided({shape}, {strides})"
+
+
+def _is_integer(spec: Tensor) -> bool:
+    return not spec.is_floating
+
+
+def _range(spec: Tensor) -> tuple[int, int]:
+    if spec.low is None or spec.high is None:
+        return (0, 1)
+    return spec.low, spec.high

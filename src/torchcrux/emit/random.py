@@ -1,0 +1,52 @@
+"""Which calls draw random numbers, and which write into an operand."""
+
+from __future__ import annotations
+
+from torchcrux.program.ir import Node, Op
+
+_DRAWS = frozenset(
+    "rand randn randint randperm rand_like randn_like randint_like bernoulli multinomial normal"
+    " poisson uniform_ normal_ bernoulli_ exponential_ geometric_ log_normal_ cauchy_ random_"
+    " native_dropout rrelu gumbel_softmax fractional_max_pool2d fractional_max_pool3d".split()
+)
+_TRAINING = frozenset(
+    "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout".split()
+)
+
+
+def name_of(node: Node) -> str:
+    """The bare name of what is called: ``relu`` for every spelling of it."""
+    if node.op is Op.METHOD:
+        return node.target
+    parts = node.target.split(".")
+    return parts[3] if node.target.startswith("torch.ops.") and len(parts) > 3 else parts[-1]
+
+
+def draws_random(node: Node) -> bool:
+    name = name_of(node)
+    if name in _DRAWS:
+        return True
+    keywords = dict(node.kwargs)
+    if name in _TRAINING:
+        flag = keywords.get("training", node.args[2] if len(node.args) > 2 else True)
+        return flag is not False
+    if name == "scaled_dot_product_attention":
+        return bool(keywords.get("dropout_p", node.args[4] if len(node.args) > 4 else 0.0))
+    return False
+
+
+def writes(node: Node) -> bool:
+    """Whether the call changes a tensor in place, by PyTorch's naming rules."""
+    if node.op is Op.INPUT:
+        return False
+    name = name_of(node)
+    keywords = dict(node.kwargs)
+    if keywords.get("inplace") is True or "out" in keywords:
+        return True
+    if node.target.startswith("operator."):
+        return name == "setitem" or (name.startswith("i") and name not in ("is_", "index", "inv"))
+    if name in ("batch_norm", "instance_norm") and any(
+        value is True for value in (keywords.get("training"), *node.args[5:6])
+    ):
+        return True
+    return name.endswith("_") and not name.startswith("__")

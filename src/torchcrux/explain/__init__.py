@@ -1,0 +1,1 @@
+"""Where a failure comes from."""

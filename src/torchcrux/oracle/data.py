@@ -1,0 +1,32 @@
+"""The data file beside a script: tensors gathered from the files where eager's values were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torchcrux.emit.script import DATA_FILE
+
+
+def write_data(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
+    """Write ``folder/data.safetensors`` with each key taken from its (file, key) pair."""
+    if not sources:
+        return
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    gathered = {}
+    by_file: dict[str, list[tuple[str, str]]] = {}
+    for key, (file, name) in sources.items():
+        by_file.setdefault(file, []).append((key, name))
+    for file, pairs in by_file.items():
+        with safe_open(file, framework="pt") as stored:
+            for key, name in pairs:
+                gathered[key] = stored.get_tensor(name)
+    save_file(gathered, folder / DATA_FILE)
+
+
+def save_data(payload: Mapping[str, Any]) -> None:
+    """A task of the pool: `write_data` in another process."""
+    write_data(Path(payload["folder"]), payload["data"])

@@ -1,0 +1,107 @@
+"""What eager computes at every call: shapes, dtypes, strides, ranges. Runs in a child process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torchcrux.program.serial import spec_to_json
+from torchcrux.program.spec import Sequence, Spec, Tensor
+
+PROBE = "_probe"
+SMALL = 64  # elements; a tensor up to this size is kept as literal numbers too
+
+
+def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Run ``payload["text"]`` (see emit.script.probed) and describe every value.
+
+    `save` lists the names whose values are written to the safetensors file `file`; `data` is as in
+    `oracle.judge.judge`. Returns specs by name, literal elements of small tensors by name, and the
+    error that ended the run early, if one did.
+    """
+    import traceback
+    import types
+
+    import torch
+
+    from torchcrux.oracle.data import write_data
+
+    path = Path.cwd() / "facts.py"
+    path.write_text(payload["text"], encoding="utf-8")
+    write_data(path.parent, payload.get("data", {}))
+    save = frozenset(payload.get("save", ()))
+    specs: dict[str, Any] = {}
+    elements: dict[str, list[Any]] = {}
+    kept: dict[str, torch.Tensor] = {}
+
+    def probe(name: str, value: Any) -> None:
+        spec = measure(value)
+        if spec is not None:
+            specs[name] = spec_to_json(spec)
+        for key, tensor in _tensors(name, value):
+            if name in save:
+                kept[key] = tensor.detach().to("cpu", copy=True).contiguous()
+            if tensor.numel() <= SMALL and tensor.layout is torch.strided:
+                found = _elements(tensor)
+                if found is not None:
+                    elements[key] = found
+
+    module = types.ModuleType("__main__")
+    module.__dict__.update({"__file__": str(path), PROBE: probe})
+    error = None
+    try:
+        exec(compile(payload["text"], str(path), "exec"), module.__dict__)
+    except Exception as raised:
+        error = "".join(traceback.format_exception_only(raised)).strip()
+    if save:
+        from safetensors.torch import save_file
+
+        save_file(kept, payload["file"])
+    return {"specs": specs, "elements": elements, "error": error, "saved": sorted(kept)}
+
+
+def _tensors(name: str, value: Any) -> list[tuple[str, Any]]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return [(name, value)]
+    if isinstance(value, (tuple, list)):
+        return [(f"{name}.{i}", t) for i, t in enumerate(value) if isinstance(t, torch.Tensor)]
+    return []
+
+
+def measure(value: Any) -> Spec | None:
+    """The spec of a real value, with the range of integer tensors."""
+    import torch
+
+    from torchcrux.capture.lower import describe
+
+    spec = describe(value)
+    if isinstance(spec, Sequence):
+        return Sequence(tuple(_ranged(s, v) for s, v in zip(spec.items, value, strict=True)))
+    if isinstance(value, torch.Tensor) and spec is not None:
+        return _ranged(spec, value)
+    return spec
+
+
+def _ranged(spec: Spec, value: Any) -> Spec:
+    if not isinstance(spec, Tensor) or spec.is_floating or spec.obstacle or not value.numel():
+        return spec
+    low, high = value.detach().cpu().long().aminmax()
+    return replace(spec, low=int(low), high=int(high))
+
+
+def _elements(tensor: Any) -> list[Any] | None:
+    """Row-major elements as JSON can carry them; None for dtypes that have no literal."""
+    import torch
+
+    dense = tensor.detach().cpu()
+    if dense.is_complex():
+        return None
+    if dense.is_floating_point():
+        dense = dense.to(torch.float64)
+        return [x if x - x == 0 else str(x) for x in dense.reshape(-1).tolist()]
+    found: list[Any] = dense.reshape(-1).tolist()
+    return found

@@ -1,0 +1,163 @@
+"""From the text of a script to a verdict. Runs in a child process that may crash or hang.
+
+The text is executed as it is. Only if it fails as expected is it executed a second time, with
+`torch.compile` doing nothing: what fails then as well is not the compiler's fault.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+import types
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.signature import why_different
+
+
+class Verdict(str, Enum):
+    SAME = "same"
+    PASSES = "passes"
+    DIFFERENT = "different"
+    INVALID = "invalid"
+    BROKEN = "broken"
+
+
+def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge ``payload["text"]``.
+
+    `names` are the variables of the text, `expected` and `expected_names` the failure to compare
+    with and the names in its program, `match` an optional regular expression, `data` maps keys of
+    the script's data file to (file, key) pairs, `reference` whether a float64 run can serve as
+    one. Returns verdict, failure, reason, and seconds spent in the compiled run.
+    """
+    import torch
+
+    from torchcrux.oracle.data import write_data
+
+    path = Path.cwd() / "repro.py"
+    path.write_text(payload["text"], encoding="utf-8")
+    write_data(path.parent, payload.get("data", {}))
+    expected = Failure.from_json(payload["expected"])
+    started = time.perf_counter()
+    namespace, failure = execute(payload["text"], path)
+    seconds = time.perf_counter() - started
+
+    def answer(verdict: Verdict, reason: str = "") -> dict[str, Any]:
+        found = None if failure is None else failure.to_json()
+        return {
+            "verdict": verdict.value,
+            "failure": found,
+            "reason": reason,
+            "seconds": seconds,
+        }
+
+    if failure is None:
+        return answer(Verdict.PASSES)
+    if failure.kind is Kind.ACCURACY and payload.get("reference", True):
+        excuse = _justified(namespace)
+        if excuse is not None:
+            return answer(Verdict.PASSES, excuse)
+    original = torch.compile
+    torch.compile = _do_not_compile
+    try:
+        _, eager = execute(payload["text"], path)
+    finally:
+        torch.compile = original
+    if eager is not None:
+        return answer(Verdict.INVALID, f"eager fails as well: {eager.message}")
+    pattern = re.compile(payload["match"]) if payload.get("match") else None
+    difference = why_different(
+        expected, payload["expected_names"], failure, payload["names"], match=pattern
+    )
+    if difference is not None:
+        return answer(Verdict.DIFFERENT, difference)
+    return answer(Verdict.SAME)
+
+
+def execute(text: str, path: Path) -> tuple[dict[str, Any], Failure | None]:
+    """Run `text` as a main script found at `path`; its globals, and how it failed."""
+    from torchcrux import _torch
+    from torchcrux.oracle.failure import from_exception
+
+    module = types.ModuleType("__main__")
+    module.__file__ = str(path)
+    code = compile(text, str(path), "exec")
+    with _torch.compiler_errors() as raised_by_compiler:
+        try:
+            exec(code, module.__dict__)
+        except (Exception, SystemExit) as error:
+            if _is_comparison(error):
+                return module.__dict__, _accuracy(error)
+            failure = from_exception(error, compiling=raised_by_compiler(error))
+            return module.__dict__, failure
+    return module.__dict__, None
+
+
+def _is_comparison(error: BaseException) -> bool:
+    """Whether ``torch.testing.assert_close`` of the script itself found a difference."""
+    if not isinstance(error, AssertionError):
+        return False
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame.f_code)
+        trace = trace.tb_next
+    return frames[-1].co_name == "assert_close"
+
+
+_ATTRIBUTE = re.compile(r"values for attribute '(\w+)'")
+
+
+def _accuracy(error: BaseException) -> Failure:
+    attribute = _ATTRIBUTE.search(str(error))
+    return Failure(
+        kind=Kind.ACCURACY,
+        stage=Stage.RUN,
+        exceptions=(("AssertionError", str(error)),),
+        frames=(),
+        metric={"attribute": attribute.group(1) if attribute else "values"},
+    )
+
+
+def _justified(namespace: Mapping[str, Any]) -> str | None:
+    """Why the difference is within what float64 justifies; None if it is not, or unknown.
+
+    The script has compared ``actual`` and ``expected``; ``f`` run once more on inputs of double
+    precision tells which of the two is right.
+    """
+    import torch
+
+    from torchcrux.oracle.numerics import compare, upcast
+
+    function = namespace["f"]
+    inputs = [namespace[name] for name in inspect.signature(function).parameters]
+    actual, expected = _leaves(namespace["actual"]), _leaves(namespace["expected"])
+    try:
+        with torch.no_grad():
+            reference = _leaves(function(*_map(upcast, inputs)))
+    except Exception:
+        reference = None  # an operator may refuse float64; eager is then all there is
+    if compare(expected, actual, reference) is None:
+        return "the difference is within what a float64 run justifies"
+    return None
+
+
+def _map(function: Any, value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_map(function, item) for item in value)
+    return function(value)
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _do_not_compile(model: Any = None, **_: Any) -> Any:
+    return model if model is not None else (lambda function: function)

@@ -1,0 +1,159 @@
+"""The values that eager computes, brought to disk when a cut needs them and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torchcrux.emit.script import probed
+from torchcrux.oracle.facts import PROBE
+from torchcrux.passes.base import Draft
+from torchcrux.program import spec as specs
+from torchcrux.program.cut import keep
+from torchcrux.program.ir import Dataflow, Node, Op, Program, Value
+from torchcrux.program.serial import spec_from_json
+from torchcrux.run import Pool, Status, Task
+
+OBSERVE = "torchcrux.oracle.facts:observe"
+
+
+class EagerFails(Exception):
+    """The program does not run in eager: what failed is not the compiler."""
+
+
+class ValuesLost(Exception):
+    """The eager run did not come back; the message says why."""
+
+
+@dataclass
+class Values:
+    """Eager's values for one captured program. `inputs` is its safetensors file."""
+
+    pool: Pool
+    draft: Draft
+    inputs: Path
+    stored_inputs: frozenset[str]
+    scratch: Path
+    timeout: float | None = None
+    known: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for node in self.draft.program.inputs:
+            for key in _keys(node):
+                if key in self.stored_inputs:
+                    self.known[key] = (str(self.inputs), key)
+
+    def facts(self) -> Draft:
+        """The draft with what an eager run tells: specs, ranges of integers, small literals.
+
+        Calls that cannot be written are cut out of the result; their values stay inputs.
+        Raises EagerFails if the program fails without a compiler too.
+        """
+        program = _writable(self.draft.program)
+        found = self._observe(program, save=())
+        if found["error"] is not None:
+            raise EagerFails(found["error"])
+        nodes = tuple(
+            _with_facts(node, found["specs"], found["elements"]) for node in program.nodes
+        )
+        return replace(self.draft, program=replace(program, nodes=nodes))
+
+    def ensure(self, drafts: Iterable[Draft]) -> None:
+        """Bring to disk what the inputs of `drafts` need of eager's values, in one eager run."""
+        missing = {
+            node.name
+            for draft in drafts
+            for node in draft.program.inputs
+            if node.value is Value.STORED
+            for key in _keys(node)
+            if key not in self.known
+        }
+        if not missing:
+            return
+        file = self.scratch / f"values-{len(self.known)}.safetensors"
+        found = self._observe(_writable(self.draft.program), save=sorted(missing), file=file)
+        if found["error"] is not None:
+            raise EagerFails(found["error"])
+        for key in found["saved"]:
+            self.known[key] = (str(file), key)
+
+    def sources(self, program: Program) -> dict[str, Sequence[str]]:
+        """Where the data file of a script takes its tensors from."""
+        return {
+            key: list(self.known[key])
+            for node in program.inputs
+            if node.value is Value.STORED
+            for key in _keys(node)
+            if key in self.known
+        }
+
+    def _observe(
+        self, program: Program, *, save: Sequence[str], file: Path | None = None
+    ) -> Mapping[str, Any]:
+        whole = replace(
+            program,
+            nodes=tuple(
+                replace(node, value=Value.STORED)
+                if node.op is Op.INPUT and all(key in self.known for key in _keys(node))
+                else node
+                for node in program.nodes
+            ),
+        )
+        task = Task(
+            OBSERVE,
+            {
+                "text": probed(whole, self.draft.context, PROBE),
+                "data": {key: list(source) for key, source in self.known.items()},
+                "save": list(save),
+                "file": str(file) if file else "",
+            },
+            timeout=self.timeout,
+        )
+        (outcome,) = self.pool.run([task])
+        if outcome.status is not Status.DONE:
+            raise ValuesLost(
+                f"the eager run of the captured graph ended with {outcome.status.value}"
+                f" ({outcome.code if outcome.code is not None else outcome.error})"
+            )
+        found: Mapping[str, Any] = outcome.value
+        return found
+
+
+def _writable(program: Program) -> Program:
+    """The program without the calls that have an obstacle."""
+    if not any(node.obstacle for node in program.calls):
+        return program
+    flow = Dataflow(program)
+    kept = [
+        i
+        for i, node in enumerate(program.nodes)
+        if node.op is not Op.INPUT and node.obstacle is None
+    ]
+    return keep(flow, kept)
+
+
+def _keys(node: Node) -> list[str]:
+    if isinstance(node.spec, specs.Tensor):
+        return [node.name]
+    if isinstance(node.spec, specs.Sequence):
+        return [f"{node.name}.{i}" for i in range(len(node.spec.items))]
+    return []
+
+
+def _with_facts(node: Node, found: Mapping[str, Any], elements: Mapping[str, Any]) -> Node:
+    if node.name not in found:
+        return node
+    spec = spec_from_json(found[node.name])
+    if isinstance(spec, specs.Tensor) and isinstance(node.spec, specs.Tensor):
+        spec = replace(
+            spec,
+            requires_grad=node.spec.requires_grad,
+            is_leaf=node.spec.is_leaf,
+            symbols=node.spec.symbols,
+        )
+    elif isinstance(spec, specs.Number) and isinstance(node.spec, specs.Number):
+        spec = replace(spec, symbol=node.spec.symbol)
+    literal = tuple(float(x) if isinstance(x, str) else x for x in elements.get(node.name, ()))
+    return replace(node, spec=spec, elements=literal)

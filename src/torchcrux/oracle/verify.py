@@ -1,0 +1,107 @@
+"""The last word: the repro in fresh interpreters that cannot import torchcrux."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.signature import normalised
+
+_BLOCKED = 'raise ImportError("a repro runs without torchcrux")\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How one fresh interpreter ended. `code` is negative for a signal, None for a time-out."""
+
+    code: int | None
+    stderr: str
+
+
+def run_fresh(repro: Path, times: int, timeout: float) -> list[Run]:
+    """Run `repro` `times` times at once, each with empty compiler caches of its own."""
+    with tempfile.TemporaryDirectory(prefix="torchcrux-verify-") as scratch:
+        started = [_start(repro, Path(scratch) / str(i)) for i in range(times)]
+        return [_finish(process, timeout) for process in started]
+
+
+def _start(repro: Path, scratch: Path) -> subprocess.Popen[str]:
+    blocker = scratch / "blocked"
+    blocker.mkdir(parents=True)
+    (blocker / "torchcrux.py").write_text(_BLOCKED)
+    environment = dict(os.environ)
+    paths = [str(blocker), *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "cache")
+    return subprocess.Popen(
+        [sys.executable, str(repro)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _finish(process: subprocess.Popen[str], timeout: float) -> Run:
+    try:
+        _, stderr = process.communicate(timeout=timeout)
+        return Run(process.returncode, stderr)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        _, stderr = process.communicate()
+        return Run(None, stderr)
+
+
+def difference(failure: Failure, run: Run) -> str | None:
+    """Why `run` did not fail as `failure` did; None if it did."""
+    if run.code == 0:
+        return "it ends with status 0: nothing fails"
+    if run.code is None:
+        return "it does not end in time"
+    if failure.kind is Kind.CRASH:
+        if failure.signal is not None and run.code == -failure.signal:
+            return None
+        return f"it ends with status {run.code}"
+    found = raised(run.stderr)
+    if found is None:
+        return f"it ends with status {run.code} and without a traceback"
+    outermost = failure.exceptions[0][0]
+    if outermost.rpartition(".")[2] != found[0].rpartition(".")[2]:
+        return f"it raises {found[0]} instead of {outermost}"
+    if failure.kind is Kind.ACCURACY:
+        return None
+    want, have = _first_lines(failure.exceptions[0][1]), _first_lines(found[1])
+    if want != have:
+        return f"its message is {' '.join(have)!r} instead of {' '.join(want)!r}"
+    return None
+
+
+def _first_lines(message: str) -> Sequence[str]:
+    lines = [line for line in message.splitlines() if line.strip()]
+    return [word for line in lines[:2] for word in normalised(line)]
+
+
+_HEAD = re.compile(r"^((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:: (.*))?$", re.DOTALL)
+
+
+def raised(stderr: str) -> tuple[str, str] | None:
+    """Type and message of the exception that ended an interpreter, from its last traceback."""
+    _, marker, tail = stderr.rpartition("Traceback (most recent call last):\n")
+    if not marker:
+        return None
+    lines = tail.splitlines()
+    start = next((i for i, line in enumerate(lines) if line and not line.startswith(" ")), None)
+    if start is None:
+        return None
+    head = _HEAD.match("\n".join(lines[start:]))
+    return (head.group(1), head.group(2) or "") if head else None

@@ -1,0 +1,113 @@
+"""Drop what surrounds the graph: modes, options, configuration, scopes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torchcrux.passes.base import Draft, Edit
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Region
+
+
+@dataclass(frozen=True, slots=True)
+class SetContext:
+    """Give a field of the context its default."""
+
+    field: str
+    words: str
+
+    def apply(self, draft: Draft) -> Draft:
+        default: Any = getattr(Context(), self.field)
+        return replace(draft, context=replace(draft.context, **{self.field: default}))
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True, slots=True)
+class DropItem:
+    """Drop one item of a tuple in the context."""
+
+    field: str
+    item: Any
+
+    def apply(self, draft: Draft) -> Draft:
+        left = tuple(item for item in getattr(draft.context, self.field) if item != self.item)
+        return replace(draft, context=replace(draft.context, **{self.field: left}))
+
+    def __str__(self) -> str:
+        return f"without {self.item[0] if self.field == 'options' else self.item}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropRegion:
+    region: Region
+
+    def apply(self, draft: Draft) -> Draft:
+        changes = {
+            node.name: replace(
+                node, regions=tuple(r for r in node.regions if r != self.region)
+            )
+            for node in draft.program.calls
+            if self.region in node.regions
+        }
+        return draft.with_nodes(**changes)
+
+    def __str__(self) -> str:
+        return f"without {self.region.text}"
+
+
+_PLAIN = {
+    "fullgraph": "without fullgraph=True",
+    "mode": "without mode",
+    "dynamic": "without dynamic",
+    "inference": "outside inference mode",
+    "grad": "without no_grad",
+}
+
+
+class PlainContext:
+    """Arguments of torch.compile, ambient modes and configuration back to their defaults."""
+
+    name = "context"
+    summary = "drop modes, options and configuration that the failure does not need"
+    example = 'torch.compile(f, mode="max-autotune")  ->  torch.compile(f)'
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        default = Context()
+        for name in (field.name for field in fields(Context)):
+            value = getattr(draft.context, name)
+            if value == getattr(default, name):
+                continue
+            if name in _PLAIN:
+                yield SetContext(name, _PLAIN[name])
+            elif isinstance(value, tuple):
+                for item in value:
+                    yield DropItem(name, item)
+
+
+class Backward:
+    """A failure of the forward pass needs no backward pass."""
+
+    name = "backward"
+    summary = "drop the backward pass"
+    example = "f(x).sum().backward()  ->  f(x)"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        if draft.context.backward:
+            yield SetContext("backward", "without backward")
+
+
+class Regions:
+    """Scopes inside the function: autocast, no_grad."""
+
+    name = "regions"
+    summary = "drop autocast and grad-mode scopes inside the function"
+    example = "with torch.autocast(...): y = x @ w  ->  y = x @ w"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        regions = dict.fromkeys(r for node in draft.program.calls for r in node.regions)
+        for region in regions:
+            yield DropRegion(region)

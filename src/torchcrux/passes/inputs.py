@@ -1,0 +1,149 @@
+"""Make the inputs plain: fresh leaf tensors, contiguous, without gradients, from a factory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torchcrux.passes.base import Draft, Edit
+from torchcrux.program.ir import Node, Value
+from torchcrux.program.spec import Sequence, Spec, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PlainInput:
+    """Set fields of the spec of a tensor input (all items, if it is a tuple of tensors)."""
+
+    name: str
+    words: str
+    requires_grad: bool | None = None
+    contiguous: bool = False
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.name)
+        if node is None or node.spec is None:
+            return draft
+        return draft.with_nodes(**{self.name: replace(node, spec=self.plain(node.spec))})
+
+    def plain(self, spec: Spec) -> Spec:
+        """`spec` with these fields set."""
+        if isinstance(spec, Sequence):
+            return Sequence(tuple(self.plain(item) for item in spec.items))
+        if not isinstance(spec, Tensor):
+            return spec
+        if self.contiguous:
+            spec = replace(spec, strides=None)
+        if self.requires_grad is not None:
+            spec = replace(spec, requires_grad=self.requires_grad, is_leaf=True)
+        return replace(spec, is_leaf=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.words}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetValue:
+    name: str
+    value: Value
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.name)
+        if node is None:
+            return draft
+        elements = node.elements if self.value is Value.LITERAL else ()
+        changed = replace(node, value=self.value, elements=elements)
+        return draft.with_nodes(**{self.name: changed})
+
+    def __str__(self) -> str:
+        what = {
+            Value.ZEROS: "all zeros",
+            Value.ONES: "all ones",
+            Value.RANDOM: "random",
+            Value.LITERAL: "as a literal",
+            Value.STORED: "stored",
+        }
+        return f"{self.name} {what[self.value]}"
+
+
+def without_gradients(draft: Draft) -> Draft:
+    """No input requires gradients, and no value that a later cut makes an input does."""
+    plain = PlainInput("", "", requires_grad=False)
+    nodes = tuple(
+        node if node.spec is None else replace(node, spec=plain.plain(node.spec))
+        for node in draft.program.nodes
+    )
+    return replace(draft, program=replace(draft.program, nodes=nodes))
+
+
+def _specs(node: Node) -> tuple[Tensor, ...]:
+    items = node.spec.items if isinstance(node.spec, Sequence) else (node.spec,)
+    return tuple(item for item in items if isinstance(item, Tensor))
+
+
+class Gradients:
+    """An input that does not require gradients makes the compiler take its shorter way."""
+
+    name = "gradients"
+    summary = "inputs do not require gradients, or are leaves"
+    example = "torch.randn(2, requires_grad=True)  ->  torch.randn(2)"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if any(spec.requires_grad for spec in _specs(node)):
+                yield PlainInput(node.name, "does not require grad", requires_grad=False)
+        for node in draft.program.inputs:
+            if any(spec.requires_grad and not spec.is_leaf for spec in _specs(node)):
+                yield PlainInput(node.name, "is a leaf")
+
+
+class Layout:
+    """Contiguous inputs."""
+
+    name = "layout"
+    summary = "inputs are contiguous"
+    example = "torch.randn(3, 2).t()  ->  torch.randn(2, 3)"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if any(not spec.is_contiguous for spec in _specs(node)):
+                yield PlainInput(node.name, "is contiguous", contiguous=True)
+
+
+class RandomValues:
+    """Values that eager computed are replaced by random ones of the same kind."""
+
+    name = "random-values"
+    summary = "stored values become seeded random ones"
+    example = 'data["x"]  ->  torch.randn(2, 3)'
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if node.value in (Value.STORED, Value.LITERAL):
+                yield SetValue(node.name, Value.RANDOM)
+
+
+class ConstantValues:
+    """What random values do not do, zeros or ones may."""
+
+    name = "constant-values"
+    summary = "stored values become zeros, or ones"
+    example = 'data["x"]  ->  torch.zeros(2, 3)'
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for value in (Value.ONES, Value.ZEROS):
+            for node in draft.program.inputs:
+                if node.value in (Value.STORED, Value.LITERAL):
+                    yield SetValue(node.name, value)
+
+
+class LiteralValues:
+    """A few stored numbers are written out in the script."""
+
+    name = "literal-values"
+    summary = "a few stored numbers become a literal"
+    example = 'data["x"]  ->  torch.tensor([0.0, 1.0])'
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if node.value is Value.STORED and node.elements:
+                yield SetValue(node.name, Value.LITERAL)

@@ -1,0 +1,1 @@
+"""What is reduced: a program, its values and its context."""

@@ -1,0 +1,41 @@
+"""All that decides what the compiler does, besides the graph and its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What ``backend=`` was given.
+
+    A registered name has only `name`. A callable that can be imported has `module` too, and
+    `name` is its qualified name there. Otherwise `source` is text that defines `name`.
+    """
+
+    name: str = "inductor"
+    module: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Arguments of ``torch.compile`` and ambient modes, as they were when the compiler was called.
+
+    `config` are Python statements that set what differs from its default. `around` are the texts
+    of context managers that enclosed the call (autocast). `setup` are statements for global state
+    (default dtype, determinism).
+    """
+
+    backend: Backend = field(default_factory=Backend)
+    mode: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    dynamic: bool | None = None
+    fullgraph: bool = False
+    grad: bool = True
+    inference: bool = False
+    backward: bool = False
+    around: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()

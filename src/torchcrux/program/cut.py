@@ -1,0 +1,79 @@
+"""Cutting: any subset of the calls of a program is a program of its own.
+
+A call that is cut away but still used becomes an input that holds the value eager computed there;
+a call that loses its users becomes an output. So nearly every subset runs in eager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torchcrux.program.ir import Dataflow, Node, Op, Program, Value
+from torchcrux.program.spec import Nothing, Opaque, Sequence, Tensor
+
+
+class Uncuttable(ValueError):
+    """The subset needs a value that cannot be passed as an argument."""
+
+
+def positions(mask: int) -> list[int]:
+    """The set bits of `mask`, ascending."""
+    return [i for i, bit in enumerate(reversed(bin(mask)[2:])) if bit == "1"]
+
+
+def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Program:
+    """The program of the calls at positions `kept` (ascending).
+
+    `value` says how a severed value is made. Costs are linear in what is kept, not in the
+    original.
+
+    Raises Uncuttable if a kept call has an obstacle or needs a value that no argument can hold.
+    """
+    nodes, operands, projections = flow.program.nodes, flow.operands, flow.projections
+    chosen: dict[int, None] = {}
+    for i in kept:
+        if projections[i] and operands[i][0] not in chosen:
+            continue
+        chosen[i] = None
+    needed: set[int] = set()
+    used: set[int] = set()
+    for i in chosen:
+        if nodes[i].obstacle is not None:
+            raise Uncuttable(f"{nodes[i].name} cannot be written: {nodes[i].obstacle}")
+        used.update(operands[i])
+        needed.update(j for j in operands[i] if j not in chosen)
+    inputs = tuple(_as_input(nodes[j], value) for j in sorted(needed))
+    calls = tuple(nodes[i] for i in chosen)
+    wanted = frozenset(flow.program.outputs)
+    results = tuple(
+        nodes[i].name
+        for i in chosen
+        if (i not in used or nodes[i].name in wanted) and _can_return(nodes[i])
+    )
+    if not results:
+        results = tuple(
+            nodes[j].name for j in sorted(needed) if isinstance(nodes[j].spec, Tensor)
+        )[:1]
+    return Program((*inputs, *calls), results)
+
+
+def _can_return(node: Node) -> bool:
+    return not isinstance(node.spec, (Nothing, Opaque))
+
+
+def _as_input(node: Node, value: Value) -> Node:
+    if node.op is Op.INPUT:
+        return node
+    if node.spec is None or not _can_return(node):
+        raise Uncuttable(f"the value of {node.name} cannot be passed as an argument")
+    if isinstance(node.spec, Sequence) and not all(
+        isinstance(item, Tensor) for item in node.spec.items
+    ):
+        raise Uncuttable(f"the values of {node.name} cannot be passed as an argument")
+    spec = node.spec
+    if isinstance(spec, Tensor):
+        spec = replace(spec, is_leaf=True)
+    return Node(
+        node.name, Op.INPUT, spec=spec, origin=node.origin, value=value, elements=node.elements
+    )

@@ -1,0 +1,192 @@
+"""The program being reduced: a straight line of torch calls over named values, as plain data.
+
+A `Program` is what a compiler was given, one step up from `torch.fx`: every call has its public
+spelling, scoped regions (autocast, no_grad) are a property of the calls inside them instead of
+enter and exit calls, and nothing in it needs torch. So it can be cut, printed and written to disk
+by a process that never imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from torchcrux.program.spec import Sequence, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The value of another node."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """A constant that is written as a Python expression over `torch`: ``torch.float32``, ``...``."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    start: Arg
+    stop: Arg
+    step: Arg
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The graph handed to a higher-order operator: a function of its inputs."""
+
+    program: Program
+
+
+Arg: TypeAlias = (
+    "Ref | Atom | Slice | Body | None | bool | int | float | complex | str"
+    " | tuple[Arg, ...] | list[Arg] | dict[str, Arg]"
+)
+
+
+class Op(str, Enum):
+    INPUT = "input"
+    FUNCTION = "function"
+    METHOD = "method"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A scope that encloses calls: the text of its context manager and a number that tells two
+    scopes of the same text apart."""
+
+    text: str
+    number: int
+
+
+class Value(str, Enum):
+    """How a tensor input gets its elements, simplest first."""
+
+    ZEROS = "zeros"
+    ONES = "ones"
+    RANDOM = "random"
+    LITERAL = "literal"
+    STORED = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call stands in the user's program."""
+
+    file: str
+    line: int
+    code: str
+    module: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One call, or one input.
+
+    `target` is the public dotted name of a function (``torch.relu``, ``operator.add``), or the
+    name of a method of the first argument. `spec` says what value eager computes there.
+    `obstacle`, if set, says why the call cannot be written as text: it can only be cut.
+    `value` and `elements` (row-major, of a LITERAL) are those of an input.
+    """
+
+    name: str
+    op: Op
+    target: str = ""
+    args: tuple[Arg, ...] = ()
+    kwargs: tuple[tuple[str, Arg], ...] = ()
+    spec: Spec | None = None
+    regions: tuple[Region, ...] = ()
+    origin: Origin | None = None
+    obstacle: str | None = None
+    value: Value = Value.RANDOM
+    elements: tuple[int | float | bool | complex | str, ...] = ()
+
+    def references(self) -> tuple[str, ...]:
+        """Names of the values this call uses, each once, in order of first use."""
+        return tuple(dict.fromkeys(_references((self.args, tuple(v for _, v in self.kwargs)))))
+
+
+def _references(arg: Any) -> Iterator[str]:
+    if isinstance(arg, Ref):
+        yield arg.name
+    elif isinstance(arg, (tuple, list)):
+        for item in arg:
+            if isinstance(item, Ref):
+                yield item.name
+            elif isinstance(item, (tuple, list, dict, Slice)):
+                yield from _references(item)
+    elif isinstance(arg, dict):
+        yield from _references(tuple(arg.values()))
+    elif isinstance(arg, Slice):
+        yield from _references((arg.start, arg.stop, arg.step))
+
+
+@dataclass(frozen=True)
+class Program:
+    """Nodes in execution order (inputs first) and the names of the values returned."""
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+
+    @cached_property
+    def inputs(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.op is Op.INPUT)
+
+    @cached_property
+    def calls(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.op is not Op.INPUT)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @property
+    def operations(self) -> int:
+        return len(self.calls)
+
+    @property
+    def elements(self) -> int:
+        return sum(node.spec.elements for node in self.inputs if node.spec is not None)
+
+    def replace_nodes(self, changes: Mapping[str, Node]) -> Program:
+        return replace(self, nodes=tuple(changes.get(node.name, node) for node in self.nodes))
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """Positions instead of names, computed once for a program and shared by all its candidates.
+
+    `operands[i]` are the positions of the nodes that call i uses. `projections[i]` is true for a
+    call that takes one item of the tuple which `operands[i][0]` returned: it has no meaning of its
+    own when that tuple is not computed. All positions count calls and inputs alike.
+    """
+
+    program: Program
+    operands: tuple[tuple[int, ...], ...] = field(init=False)
+    projections: tuple[bool, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        position = {node.name: i for i, node in enumerate(self.program.nodes)}
+        operands = tuple(
+            tuple(position[name] for name in node.references()) for node in self.program.nodes
+        )
+        object.__setattr__(self, "operands", operands)
+        object.__setattr__(
+            self,
+            "projections",
+            tuple(
+                node.target == "operator.getitem"
+                and bool(operands[i])
+                and isinstance(self.program.nodes[operands[i][0]].spec, Sequence)
+                for i, node in enumerate(self.program.nodes)
+            ),
+        )
+
+

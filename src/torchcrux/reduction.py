@@ -1,0 +1,239 @@
+"""From a captured failure to the smallest draft that still fails in the same way.
+
+First the cut, in the plainest form of the program that fails at all; then every other pass, round
+and round, until a whole round changes nothing. The answers of that last round are the certificate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from torchcrux.core.search.masks import Search
+from torchcrux.core.search.merge import few, merge
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.oracle import Answer, Oracle, hinted
+from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
+from torchcrux.passes.context import PlainContext
+from torchcrux.passes.cut import Cut
+from torchcrux.passes.inputs import without_gradients
+from torchcrux.program.ir import Program, Value
+
+
+class Stop(Exception):
+    """The budget is spent or the user asked to stop."""
+
+
+class NotReproduced(Exception):
+    """The captured graph does not fail by itself; the message says what it does instead."""
+
+
+class Form(Enum):
+    """How faithful a candidate is to what was captured, plainest first."""
+
+    PLAIN = "plain context, random values"
+    PLAIN_STORED = "plain context, eager's values"
+    FAITHFUL = "captured context, random values"
+    FAITHFUL_STORED = "captured context, eager's values"
+
+
+@dataclass(frozen=True)
+class Necessary:
+    """A single further edit and what it led to: why the thing it removes is there."""
+
+    change: str
+    verdict: Verdict
+
+
+@dataclass
+class Reducer:
+    """Drives the passes. `on_best` is called with each better draft as soon as it is verified."""
+
+    oracle: Oracle
+    draft: Draft
+    on_best: Callable[[Draft, Answer], None]
+    passes: Sequence[Pass] = ALL
+    deadline: float | None = None
+    progress: Callable[[str], None] = lambda text: None
+    best: Draft | None = None
+    best_answer: Answer | None = None
+    minimal: bool = False
+    necessary: tuple[Necessary, ...] = ()
+    rounds: int = field(default=0)
+
+    def run(self) -> Draft:
+        """The smallest draft found. Raises NotReproduced, or Stop with `best` set if it has one."""
+        self.oracle.on_answer = self._remember
+        draft = self._cut(self.draft)
+        changed = True
+        while changed:
+            before = draft
+            for one in self.passes:
+                draft = self._apply(one, draft)
+            changed = draft != before
+        self.necessary = self._certificate(draft)
+        self.minimal = not any(one.verdict is Verdict.SAME for one in self.necessary)
+        return draft
+
+    def _cut(self, captured: Draft) -> Draft:
+        instead: Answer | None = None
+        for form in _forms(self.oracle.expected):
+            base = _formed(captured, form, self.oracle.expected)
+            self.progress(f"cut: {base.program.operations} operations, {form.value}")
+            value = Value.STORED if "STORED" in form.name else Value.RANDOM
+            level = CutLevel(base, value)
+            if not any(isinstance(one, Cut) for one in self.passes):
+                (answer,) = self._ask([base])
+                if answer.verdict is Verdict.SAME:
+                    return base
+                instead = answer
+                continue
+            search = merge(level.size, hints=self._hints(base))
+            mask, refused = self._search(search, level.candidate)
+            if refused is None:
+                return level.candidate(mask) or base
+            instead = refused
+        raise NotReproduced(_what_instead(instead))
+
+    def _hints(self, draft: Draft) -> tuple[int, ...]:
+        named = hinted(draft, self.oracle.expected)
+        singles = [i for i in range(draft.program.operations) if named >> i & 1]
+        if not 0 < len(singles) < draft.program.operations:
+            return ()
+        first = [1 << i for i in singles[:4]]
+        return tuple(dict.fromkeys([*first, named]))
+
+    def _apply(self, one: Pass, draft: Draft) -> Draft:
+        if isinstance(one, Cut):
+            stored = any(node.value is Value.STORED for node in draft.program.inputs)
+            level = CutLevel(draft, Value.STORED if stored else Value.RANDOM)
+            size, candidate = level.size, level.candidate
+        else:
+            edits = list(one.edits(draft))
+            size = len(edits)
+
+            def candidate(mask: int) -> Draft | None:
+                changed = applied(draft, [e for i, e in enumerate(edits) if mask >> i & 1])
+                return None if changed == draft else changed
+
+        if size == 0:
+            return draft
+        self.progress(f"{one.name}: {draft.program.operations} operations")
+        search = merge(size) if isinstance(one, Cut) else few(size)
+        mask, _ = self._search(search, candidate, verified=True)
+        return (candidate(mask) or draft) if mask else draft
+
+    def _search(
+        self,
+        search: Search,
+        candidate: Callable[[int], Draft | None],
+        *,
+        verified: bool = False,
+    ) -> tuple[int, Answer | None]:
+        """Drive `search`. Unless `verified`, the unchanged draft is asked only when the first,
+        cheap, round found nothing; the second result is the answer if it does not fail."""
+        try:
+            masks = next(search)
+            while True:
+                answers = self._ask([candidate(mask) for mask in masks])
+                told = tuple(answer.verdict is Verdict.SAME for answer in answers)
+                verified = verified or any(told)
+                if not verified:
+                    (answer,) = self._ask([candidate(0)])
+                    if answer.verdict is not Verdict.SAME:
+                        search.close()
+                        return 0, answer
+                    verified = True
+                masks = search.send(told)
+        except StopIteration as end:
+            return int(end.value), None
+
+    def _ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise Stop("the budget is spent")
+        self.rounds += 1
+        return self.oracle.ask(drafts)
+
+    def _remember(self, draft: Draft, answer: Answer) -> None:
+        if answer.verdict is not Verdict.SAME:
+            return
+        if self.best is None or measure(draft, answer.text) < measure(
+            self.best, self.best_answer.text if self.best_answer else ""
+        ):
+            self.best, self.best_answer = draft, answer
+            self.on_best(draft, answer)
+
+    def _certificate(self, draft: Draft) -> tuple[Necessary, ...]:
+        """Every single edit of `draft`: those asked before cost nothing now."""
+        edits: list[Edit] = [edit for one in self.passes for edit in one.edits(draft)]
+        drafts = [_changed(draft, edit) for edit in edits]
+        answers = self._ask(drafts)
+        return tuple(
+            Necessary(str(edit), answer.verdict)
+            for edit, answer in zip(edits, answers, strict=True)
+        )
+
+
+def applied(draft: Draft, edits: Sequence[Edit]) -> Draft:
+    for edit in edits:
+        draft = edit.apply(draft)
+    return draft
+
+
+def _changed(draft: Draft, edit: Edit) -> Draft | None:
+    try:
+        changed = edit.apply(draft)
+    except ValueError:
+        return None
+    return None if changed == draft or not changed.program.calls else changed
+
+
+def measure(draft: Draft, text: str) -> tuple[int, int, int, int, str]:
+    """Simplest first: operations, inputs, elements, characters, then the text itself."""
+    program = draft.program
+    return (program.operations, len(program.inputs), program.elements, len(text), text)
+
+
+def _forms(failure: Failure) -> tuple[Form, ...]:
+    if failure.kind is Kind.COMPILE_ERROR and failure.stage is not Stage.BACKWARD:
+        return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
+    return (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
+
+
+def _formed(draft: Draft, form: Form, failure: Failure) -> Draft:
+    if form in (Form.PLAIN, Form.PLAIN_STORED):
+        if failure.stage is not Stage.BACKWARD:
+            draft = without_gradients(draft)
+        plain = [edit for edit in PlainContext().edits(draft) if _is_ambient(edit)]
+        draft = applied(draft, plain)
+    if form in (Form.PLAIN_STORED, Form.FAITHFUL_STORED):
+        nodes = tuple(
+            replace(node, value=Value.STORED) for node in draft.program.inputs
+        )
+        draft = replace(
+            draft, program=Program((*nodes, *draft.program.calls), draft.program.outputs)
+        )
+    return draft
+
+
+def _is_ambient(edit: Edit) -> bool:
+    """Modes that seldom matter; what the compiler was told to do stays at first."""
+    return getattr(edit, "field", "") in ("grad", "inference", "fullgraph")
+
+
+def _what_instead(answer: Answer | None) -> str:
+    if answer is None:
+        return "nothing was asked"
+    match answer.verdict:
+        case Verdict.PASSES:
+            return "the captured graph compiles and runs by itself without a failure" + (
+                f" ({answer.reason})" if answer.reason else ""
+            )
+        case Verdict.DIFFERENT:
+            return f"the captured graph fails in another way: {answer.reason}"
+        case Verdict.INVALID:
+            return answer.reason
+    return f"the judge failed: {answer.reason}"

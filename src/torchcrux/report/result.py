@@ -1,0 +1,146 @@
+"""`result.json`: the same facts for machines. Its keys are a contract."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torchcrux.oracle.failure import Failure
+from torchcrux.program.ir import Origin, Program
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    captured: int
+    final: int
+
+
+@dataclass(frozen=True)
+class Find:
+    """Another failure met on the way."""
+
+    exception: str
+    message: str
+    script: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a run. `folder` holds everything; `status` is one of CONTRACT.md's words."""
+
+    status: str
+    folder: Path | None = None
+    message: str = ""
+    failure: Failure | None = None
+    layer: str = ""
+    operations: Sizes | None = None
+    elements: Sizes | None = None
+    lines: int = 0
+    text: str = ""
+    queries: int = 0
+    seconds: float = 0.0
+    jobs: int = 0
+    verified_runs: int = 0
+    minimal: bool = False
+    necessary: Sequence[tuple[str, str]] = ()
+    finds: Sequence[Find] = ()
+    origin: Sequence[tuple[str, Origin]] = ()
+    obstacles: Sequence[str] = ()
+    broken: int = 0
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_status(self) -> int:
+        return {
+            "reduced": 0,
+            "no_failure": 1,
+            "not_a_bug": 1,
+            "not_reproduced": 3,
+            "stopped_early": 4,
+        }[self.status]
+
+    @property
+    def repro(self) -> Path | None:
+        if self.folder is None or "repro" not in self.files:
+            return None
+        return self.folder / self.files["repro"]
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"schema": SCHEMA, "status": self.status, "message": self.message}
+        if self.failure is not None:
+            data["failure"] = {
+                "kind": self.failure.kind.value,
+                "stage": self.failure.stage.value,
+                "exception": self.failure.exception,
+                "message": self.failure.message,
+                "signal": self.failure.signal,
+                "layer": self.layer,
+            }
+        for name in ("operations", "elements"):
+            sizes = getattr(self, name)
+            if sizes is not None:
+                data[name] = {"captured": sizes.captured, "final": sizes.final}
+        data.update(
+            lines=self.lines,
+            queries=self.queries,
+            seconds=round(self.seconds, 2),
+            jobs=self.jobs,
+            verified_runs=self.verified_runs,
+            minimal=self.minimal,
+            necessary=[{"change": change, "verdict": verdict} for change, verdict in self.necessary],
+            different_failures=[
+                {"exception": find.exception, "message": find.message, "script": find.script}
+                for find in self.finds
+            ],
+            origin=[
+                {
+                    "operation": operation,
+                    "file": origin.file,
+                    "line": origin.line,
+                    "code": origin.code,
+                    "module": origin.module,
+                }
+                for operation, origin in self.origin
+            ],
+            workarounds=[],
+            obstacles=list(self.obstacles),
+            broken=self.broken,
+            versions=versions(),
+            files=self.files,
+        )
+        return data
+
+
+def origins(program: Program) -> list[tuple[str, Origin]]:
+    from torchcrux.emit.random import name_of
+
+    return [(name_of(node), node.origin) for node in program.calls if node.origin is not None]
+
+
+def versions() -> dict[str, str]:
+    return {
+        "torch": metadata.version("torch"),
+        "python": platform.python_version(),
+        "torchcrux": metadata.version("torchcrux"),
+    }
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write(result: Result) -> None:
+    if result.folder is not None:
+        text = json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(result.folder / "result.json", text)

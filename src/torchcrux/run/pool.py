@@ -1,0 +1,188 @@
+"""Tasks in, outcomes out: a pool of children that may do their worst."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from torchcrux.run import protocol
+from torchcrux.run.limits import default_jobs
+from torchcrux.run.server_process import PoolError, ServerDiedError, ServerProcess
+from torchcrux.run.task import Outcome, Status, Task
+
+MOST_ASKED = 3
+"""Times that one task is given to a server before it counts as what kills the server."""
+
+
+class Pool:
+    """Judges tasks in children forked from a server that has imported what they need.
+
+    Starting it takes no time: the server imports in the background, and the first `run` waits for
+    it. A pool belongs to one thread at a time. Use it as a context manager, or `close` it: nothing
+    that a task started outlives the pool.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: int | None = None,
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        scratch: Path | None = None,
+        memory: int | None = None,
+        reuse: bool = False,
+    ) -> None:
+        """`jobs` children at most run at the same time; by default what cores and memory allow.
+
+        `preload` are modules that the server imports; they must start no thread and touch no
+        accelerator. `env` goes over the environment of this process. The children work in
+        directories of their own under `scratch` (by default under the system's), which are removed
+        after them. `memory` is in bytes, for a child with all that it started. With `reuse` a child
+        judges one task after another until one ends other than `DONE`; and an outcome other than
+        `DONE` counts only if the task was the first in its child.
+        """
+        self.jobs = default_jobs() if jobs is None else jobs
+        if self.jobs < 1:
+            raise ValueError(f"jobs is {jobs}; at least 1 is needed")
+        self._preload = tuple(preload)
+        self._env = dict(env or {})
+        self._memory = memory
+        self._reuse = reuse
+        self._identities = itertools.count()
+        self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-", dir=scratch)
+        self._server: ServerProcess | None = self._start()
+        self._closed = False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """The outcomes, in the order of `tasks`.
+
+        Raises `PoolError` when no server can be had, and `TypeError` for a payload that is not
+        JSON. After any exception, Ctrl-C too, none of the tasks runs any more.
+        """
+        if self._closed:
+            raise PoolError("The pool is closed. Make a new one.")
+        round_ = _Round(
+            {
+                identity: protocol.encode(_message(identity, task))
+                for identity, task in zip(self._identities, tasks, strict=False)
+            },
+            self.jobs,
+        )
+        try:
+            while not round_.is_over:
+                self._advance(round_)
+        except BaseException:
+            self._stop()
+            raise
+        return round_.results()
+
+    def close(self) -> None:
+        """End everything. May be called twice."""
+        self._closed = True
+        self._stop()
+        self._scratch.cleanup()
+
+    def _advance(self, round_: _Round) -> None:
+        if self._server is None:
+            self._server = self._start()
+        self._server.wait_until_ready()
+        try:
+            for frame in round_.ask():
+                self._server.send(frame)
+            message = self._server.receive()
+        except ServerDiedError:
+            self._stop()
+            round_.server_died()
+        else:
+            round_.answer(message["identity"], Outcome.from_json(message["outcome"]))
+
+    def _start(self) -> ServerProcess:
+        return ServerProcess(
+            Path(tempfile.mkdtemp(dir=self._scratch.name)),
+            jobs=self.jobs,
+            memory=self._memory,
+            preload=self._preload,
+            env=self._env,
+            reuse=self._reuse,
+        )
+
+    def _stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+        self._server = None
+
+
+class _Round:
+    """Which tasks of one `run` are to be asked, are being judged, and are answered.
+
+    When the server dies, each task that was being judged may be the reason. They are asked again
+    one at a time, so that a task that kills servers takes no other along.
+    """
+
+    def __init__(self, frames: Mapping[int, bytes], jobs: int) -> None:
+        self._frames = frames
+        self._jobs = jobs
+        self._waiting = deque(frames)
+        self._suspects: deque[int] = deque()
+        self._flying: set[int] = set()
+        self._alone = False
+        self._asked: Counter[int] = Counter()
+        self._outcomes: dict[int, Outcome] = {}
+
+    @property
+    def is_over(self) -> bool:
+        return len(self._outcomes) == len(self._frames)
+
+    def results(self) -> list[Outcome]:
+        return [self._outcomes[identity] for identity in self._frames]
+
+    def ask(self) -> list[bytes]:
+        """What to send now."""
+        chosen: list[int] = []
+        if not self._flying:
+            self._alone = bool(self._suspects)
+            if self._alone:
+                chosen = [self._suspects.popleft()]
+        if not self._alone and not self._suspects:
+            while self._waiting and len(self._flying) + len(chosen) < self._jobs:
+                chosen.append(self._waiting.popleft())
+        self._flying.update(chosen)
+        self._asked.update(chosen)
+        return [self._frames[identity] for identity in chosen]
+
+    def answer(self, identity: int, outcome: Outcome) -> None:
+        self._flying.discard(identity)
+        self._outcomes[identity] = outcome
+
+    def server_died(self) -> None:
+        for identity in sorted(self._flying):
+            if self._asked[identity] < MOST_ASKED:
+                self._suspects.append(identity)
+            else:
+                error = f"the server died each of the {MOST_ASKED} times that it judged this task"
+                self._outcomes[identity] = Outcome(Status.LOST, error=error)
+        self._flying.clear()
+
+
+def _message(identity: int, task: Task) -> dict[str, object]:
+    return {
+        "identity": identity,
+        "function": task.function,
+        "payload": dict(task.payload),
+        "timeout": task.timeout,
+    }

@@ -1,0 +1,280 @@
+"""One reduction from a case on disk to verified files beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torchcrux.case import Case
+from torchcrux.core.journal import Journal
+from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.values import EagerFails, Values, ValuesLost
+from torchcrux.oracle.verify import difference, run_fresh
+from torchcrux.passes import ALL, Draft, Pass
+from torchcrux.program.ir import Program
+from torchcrux.reduction import NotReproduced, Reducer, Stop
+from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
+from torchcrux.run import Pool, PoolError, Status, Task
+
+VERIFIED_RUNS = 3
+BROKEN_LIMIT = 5
+PRELOAD = ("torch", "torch._dynamo", "torchcrux.oracle.judge", "torchcrux.oracle.facts")
+INDUCTOR = "torch._inductor.compile_fx"
+SAVE_DATA = "torchcrux.oracle.data:save_data"
+FIRST_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can choose. Times are in seconds."""
+
+    jobs: int | None = None
+    budget: float | None = None
+    timeout: float | None = None
+    match: str | None = None
+    passes: Sequence[Pass] = ALL
+    progress: Callable[[str], None] = lambda text: None
+
+
+def open_pool(options: Options, backend: str, scratch: Path) -> Pool:
+    """Start the server; it imports torch while the caller goes on."""
+    jobs = options.jobs
+    cores = len(os.sched_getaffinity(0))
+    environment = {
+        **os.environ,
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "cache"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "OMP_NUM_THREADS": str(max(1, cores // (jobs or min(cores, 4)))),
+    }
+    preload = (*PRELOAD, INDUCTOR) if backend not in ("eager", "aot_eager") else PRELOAD
+    return Pool(jobs=jobs, preload=preload, env=environment)
+
+
+def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = None) -> Result:
+    """Reduce `case` and write repro.py and result.json into `out`, which holds it.
+
+    Never raises for what a script or a compiler may do; PoolError and JournalError, which are
+    about this machine, pass through.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
+        scratch = Path(name)
+        backend = case.context.backend.name if case.context else ""
+        with open_pool(options, backend, scratch) as pool:
+            session = Session(case, out, options, pool, scratch, started)
+            result = session.run()
+    write(result)
+    return result
+
+
+@dataclass
+class Session:
+    case: Case
+    out: Path
+    options: Options
+    pool: Pool
+    scratch: Path
+    started: float
+    finds: dict[str, Find] = field(default_factory=dict)
+
+    def run(self) -> Result:
+        if self.case.program is None or self.case.context is None:
+            raise ValueError("a failure without a graph cannot be reduced")
+        captured = Draft(self.case.program, self.case.context)
+        obstacles = _obstacles(captured.program)
+        base = Result(
+            status="not_reproduced",
+            folder=self.out,
+            failure=self.case.failure,
+            layer=captured.context.backend.name,
+            jobs=self.pool.jobs,
+            obstacles=obstacles,
+        )
+        with Journal(self.case.folder / "journal.jsonl") as journal:
+            values = Values(
+                self.pool,
+                captured,
+                self.case.inputs,
+                self.case.stored,
+                self.scratch,
+                self.options.timeout,
+            )
+            try:
+                draft = values.facts()
+            except EagerFails as error:
+                return replace(
+                    base,
+                    status="not_a_bug",
+                    message=f"The captured graph fails without a compiler as well: {error}",
+                )
+            except ValuesLost as error:
+                return replace(base, message=f"{error}. {self._kept()}")
+            values.draft = draft
+            return self._reduce(base, draft, captured, values, journal)
+
+    def _reduce(
+        self, base: Result, draft: Draft, captured: Draft, values: Values, journal: Journal
+    ) -> Result:
+        oracle = Oracle(
+            pool=self.pool,
+            journal=journal,
+            values=values,
+            expected=self.case.failure,
+            names=frozenset(node.name for node in captured.program.nodes),
+            timeout=self.options.timeout or self._timeout(),
+            match=self.options.match,
+        )
+        budget = self.options.budget
+        reducer = Reducer(
+            oracle,
+            draft,
+            on_best=lambda best, answer: self._write(oracle, best, answer),
+            passes=self.options.passes,
+            deadline=None if budget is None else self.started + budget,
+            progress=self.options.progress,
+        )
+        oracle.on_other = self._find
+        status, message = "reduced", ""
+        try:
+            final: Draft | None = reducer.run()
+        except NotReproduced as reason:
+            status, message, final = "not_reproduced", f"{reason}. {self._kept()}", None
+        except EagerFails as reason:
+            status, message, final = "not_reproduced", f"eager fails: {reason}", None
+        except (Stop, KeyboardInterrupt) as reason:
+            status, final = "stopped_early", reducer.best
+            message = str(reason) or "interrupted"
+        base = replace(
+            base,
+            queries=oracle.queries,
+            finds=tuple(self.finds.values()),
+            broken=len(oracle.broken),
+            seconds=time.monotonic() - self.started,
+        )
+        if len(oracle.broken) > BROKEN_LIMIT:
+            reasons = {answer.reason.strip().splitlines()[-1] for answer in oracle.broken}
+            message = f"{len(oracle.broken)} questions failed on our side: {'; '.join(reasons)}"
+            status = "not_reproduced"
+        if final is None or reducer.best_answer is None:
+            if status == "stopped_early":
+                message += " before anything could be verified. " + self._kept()
+                status = "not_reproduced"
+            return replace(base, status=status, message=message)
+        return self._finish(base, status, message, oracle, reducer, captured)
+
+    def _finish(
+        self,
+        base: Result,
+        status: str,
+        message: str,
+        oracle: Oracle,
+        reducer: Reducer,
+        captured: Draft,
+    ) -> Result:
+        best, answer = reducer.best, reducer.best_answer
+        assert best is not None and answer is not None and answer.failure is not None
+        self.options.progress("verify: three fresh interpreters")
+        text = self._write(oracle, best, answer)
+        final = json.dumps(answer.failure.to_json(), indent=1)
+        write_atomically(self.case.folder / "final.json", final)
+        runs = run_fresh(self.out / "repro.py", VERIFIED_RUNS, self._timeout())
+        differences = [difference(answer.failure, run) for run in runs]
+        wrong = next((one for one in differences if one is not None), None)
+        if wrong is not None:
+            status = "not_reproduced"
+            message = f"In a fresh interpreter repro.py behaves differently: {wrong}. {self._kept()}"
+        files = {"repro": "repro.py"}
+        if (self.out / "data.safetensors").exists():
+            files["data"] = "data.safetensors"
+        return replace(
+            base,
+            status=status,
+            message=message,
+            failure=answer.failure,
+            operations=Sizes(captured.program.operations, best.program.operations),
+            elements=Sizes(captured.program.elements, best.program.elements),
+            lines=len(text.splitlines()),
+            text=text,
+            seconds=time.monotonic() - self.started,
+            verified_runs=sum(one is None for one in differences),
+            minimal=reducer.minimal and status == "reduced",
+            necessary=[(one.change, one.verdict.value) for one in reducer.necessary],
+            origin=origins(best.program),
+            files=files,
+        )
+
+    def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> str:
+        """Put the script, and its data if it has some, where the user looks."""
+        note = "" if answer.failure is None else comment(answer.failure)
+        text = oracle.text(draft, note)
+        sources = oracle.values.sources(draft.program)
+        data = self.out / "data.safetensors"
+        if sources:
+            payload = {"folder": str(self.out), "data": sources}
+            (outcome,) = self.pool.run([Task(SAVE_DATA, payload)])
+            if outcome.status is not Status.DONE:
+                raise PoolError(f"the data of the repro could not be written: {outcome.error}")
+        write_atomically(self.out / "repro.py", text)
+        if not sources and data.exists():
+            data.unlink()
+        return text
+
+    def _find(self, answer: Answer) -> None:
+        """Keep one script of each other failure met on the way."""
+        failure = answer.failure
+        if answer.verdict is not Verdict.DIFFERENT or failure is None:
+            return
+        key = f"{failure.exception}: {' '.join(failure.message.split())[:60]}"
+        if key in self.finds:
+            return
+        folder = self.out / "finds"
+        folder.mkdir(exist_ok=True)
+        script = f"finds/{len(self.finds) + 1}.py"
+        write_atomically(self.out / script, answer.text)
+        self.finds[key] = Find(failure.exception, failure.message, script)
+
+    def _timeout(self) -> float:
+        return FIRST_TIMEOUT
+
+    def _kept(self) -> str:
+        return f"What was caught lies in {self.case.folder}"
+
+
+def comment(failure: Failure) -> str:
+    """The error as it shows, shortened to what matters."""
+    name, message = failure.exceptions[0]
+    if failure.kind is Kind.ACCURACY:
+        lines = [line for line in message.splitlines() if line.strip()]
+        return "\n".join([f"AssertionError: {lines[0]}", *lines[1:4]]) if lines else name
+    lines = [line.rstrip() for line in message.splitlines() if line.strip()]
+    shown = [line for line in lines if not line.startswith("Set TORCHDYNAMO_VERBOSE")][:4]
+    return "\n".join([f"{name}: {shown[0]}" if shown else name, *shown[1:]])
+
+
+def _obstacles(program: Program) -> list[str]:
+    found = []
+    for node in program.calls:
+        if node.obstacle is not None:
+            where = f" ({node.origin.file}:{node.origin.line})" if node.origin else ""
+            found.append(f"{node.name}{where}: {node.obstacle}")
+    return found
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """The first free ``<parent>/<name>-<n>``, created."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
