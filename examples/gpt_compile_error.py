@@ -1,8 +1,8 @@
 """A 12-layer GPT computes logits for a batch of prompts, and Inductor cannot build one kernel.
 
 All blocks use GELU except one, which has the squared ReLU of a newer recipe. Inductor's own planted
-bug makes that ReLU invalid code, so torch.compile ends with the error of the C++ compiler (of
-Triton on a GPU).
+bug makes that ReLU invalid code, so torch.compile ends with the error of the C++ compiler (on a
+GPU: with the error of a Triton kernel that is not valid Python).
 """
 
 from dataclasses import dataclass

@@ -41,7 +41,6 @@ def operator_name(function: Any) -> str | None:
 
 OUTPUT_GRAPH = "torch._dynamo.output_graph"
 CONVERT_FRAME = "torch._dynamo.convert_frame"
-AUTOGRAD = "torch.autograd"
 
 
 def on_compiler_call(around: Callable[..., Any], installed: Callable[..., Any]) -> Undo:
@@ -80,7 +79,7 @@ def on_inference_mode_left(note: Callable[[bool], None]) -> Undo:
     `torch._dynamo.convert_frame.maybe_disable_inference_mode`, 2.8 to 2.13: Dynamo compiles in
     `no_grad` instead of inference mode, so that the compiler itself can no longer tell.
     """
-    module = importlib.import_module(CONVERT_FRAME)
+    module: Any = importlib.import_module(CONVERT_FRAME)
     original = module.maybe_disable_inference_mode
 
     @functools.wraps(original)
@@ -102,7 +101,8 @@ def on_backward_error(note: Callable[[Exception], None]) -> Undo:
     `torch.autograd._engine_run_backward`, 2.4 to 2.13; `Tensor.backward` and `torch.autograd.grad`
     look it up there.
     """
-    original = torch.autograd._engine_run_backward
+    autograd: Any = torch.autograd
+    original = autograd._engine_run_backward
 
     @functools.wraps(original)
     def _engine_run_backward(*args: Any, **kwargs: Any) -> Any:
@@ -112,10 +112,10 @@ def on_backward_error(note: Callable[[Exception], None]) -> Undo:
             note(error)
             raise
 
-    torch.autograd._engine_run_backward = _engine_run_backward
+    autograd._engine_run_backward = _engine_run_backward
 
     def undo() -> None:
-        torch.autograd._engine_run_backward = original
+        autograd._engine_run_backward = original
 
     return undo
 
@@ -188,9 +188,7 @@ def compile_arguments(output_graph: Any) -> CompileArguments:
         function = function._torchdynamo_orig_backend
     if isinstance(function, torch._TorchCompileInductorWrapper):
         mode, options = _inductor_mode(dict(function.config), function.dynamic)
-        return CompileArguments(
-            function.compiler_name, None, mode, options, function.dynamic
-        )
+        return CompileArguments(function.compiler_name, None, mode, options, function.dynamic)
     if isinstance(function, torch._TorchCompileWrapper):
         compiler = function.compiler_fn
         name = function.compiler_name
@@ -342,3 +340,25 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         done.add(id(one))
         yield one
         waiting += [one.__cause__, one.__context__, getattr(one, "inner_exception", None)]
+
+
+def neg_view(tensor: torch.Tensor) -> torch.Tensor:
+    """A view with the negation bit set, as `x.imag` of a conjugate has it: `torch._neg_view`."""
+    return torch._neg_view(tensor)
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether `torch.compile` has been applied to a function, or to a module in either way.
+
+    `_torchdynamo_orig_callable`, `OptimizedModule._orig_mod`, `Module._compiled_call_impl`, 2.9 to
+    2.13.
+    """
+    if getattr(function, "_compiled_call_impl", None) is not None:
+        return True
+    return hasattr(function, "_torchdynamo_orig_callable") or hasattr(function, "_orig_mod")
+
+
+def undisturbed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, made invisible to Dynamo: `torch.compiler.disable`, which is untyped."""
+    disable: Callable[..., Any] = torch.compiler.disable
+    return disable(function)  # type: ignore[no-any-return]

@@ -123,10 +123,11 @@ def write(
         dense: dict[str, Any] = {}
         lost: list[str] = []
         for name, tensor in tensors.items():
-            try:
-                dense[name] = _dense(tensor)
-            except _NoDenseForm as reason:
+            reason = _no_dense_form(tensor)
+            if reason:
                 lost.append(f"The value of the input {name} was not kept: {reason}.")
+            else:
+                dense[name] = _dense(tensor)
         if program is not None:
             from safetensors.torch import save_file
 
@@ -160,30 +161,29 @@ def versions() -> dict[str, str]:
     return found
 
 
-class _NoDenseForm(Exception):
-    """The message says why a tensor cannot be stored."""
-
-
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
+def _no_dense_form(tensor: torch.Tensor) -> str:
+    """Why a tensor cannot be stored; empty if it can."""
     import torch
 
     if hasattr(tensor, "fake_mode") or tensor.device.type == "meta":
-        raise _NoDenseForm("it has no data")
+        return "it has no data"
     if tensor.layout is not torch.strided or tensor.is_quantized:
-        raise _NoDenseForm("it is sparse or quantized")
+        return "it is sparse or quantized"
     if tensor.__class__ not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
-        raise _NoDenseForm(f"it is of class {tensor.__class__.__name__}")
-    plain = tensor.detach().to("cpu", copy=True).resolve_conj().resolve_neg()
-    plain = plain.contiguous()
-    if plain.dtype not in _storable():
-        raise _NoDenseForm(f"{plain.dtype} has no place in a safetensors file")
-    return plain
+        return f"it is of class {tensor.__class__.__name__}"
+    if tensor.dtype not in _storable():
+        return f"{tensor.dtype} has no place in a safetensors file"
+    return ""
 
 
-def _storable() -> frozenset[Any]:
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", copy=True).resolve_conj().resolve_neg().contiguous()
+
+
+def _storable() -> frozenset[torch.dtype | None]:
     import safetensors.torch
 
-    return frozenset(safetensors.torch._SIZE)
+    return frozenset(safetensors.torch._TYPES.values())
 
 
 def _aliases(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchcrux.capture.script import Caught, ScriptError, run_script
+from torchcrux.capture.script import Caught, Ending, run_script
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.verify import difference, run_fresh
@@ -46,27 +46,26 @@ def run_command(
         ui.say(f"{choices.out} holds this case already: going on with it.")
         return reduce_case(resumed, resumed.folder.parent, choices.options)
     with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
-        try:
-            caught = _catch(target, args, module, choices.check, Path(name), ui)
-        except ScriptError as error:
-            raise CommandError(str(error)) from error
+        caught = _catch(target, args, module, choices.check, Path(name), ui)
         if caught.case is None:
-            return Result(status="no_failure", message=caught.explanation)
-        out = choices.out or new_folder(OUT, "module" if module else Path(target).stem)
+            return _nothing(caught)
+        out = choices.out or new_folder(OUT, target if module else Path(target).stem)
         out.mkdir(parents=True, exist_ok=True)
-        shutil.move(str(caught.case), out / "case")
+        shutil.move(str(caught.case.folder), out / "case")
     write_atomically(out / "case" / "command.json", json.dumps(identity))
-    case = Case.load(out / "case")
+    case = _load(out / "case")
     if case.program is None:
         result = Result(
             status="not_reproduced",
             folder=out,
             failure=case.failure,
-            message=f"It failed before there was a graph: {case.failure.message}",
+            message="It failed before there was a graph, in the front end of torch.compile.",
         )
         write(result)
         return result
     ui.say(_caught_message(case))
+    for note in case.notes:
+        ui.say(note)
     return reduce_case(case, out, choices.options)
 
 
@@ -76,7 +75,8 @@ def _catch(
     """Run the script; if it found something wrong by itself, once more with its graphs compared."""
     first = "error" if check == "auto" else check
     caught = run_script(target, args, module=module, check=first, folder=folder / "1")
-    if check != "auto" or caught.case is not None or not caught.suspicious:
+    unexplained = caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
+    if check != "auto" or not unexplained:
         return caught
     ui.say(
         "The script failed by itself after torch.compile had done its work. Running it again,"
@@ -87,7 +87,23 @@ def _catch(
     )
     if again.case is not None:
         return again
-    return replace(caught, explanation=f"{caught.explanation} {again.explanation}")
+    message = f"{caught.message} Each of its compiled graphs computes what eager does."
+    return replace(caught, message=message)
+
+
+def _nothing(caught: Caught) -> Result:
+    """The result for a script in which no failure of a compiler was caught."""
+    match caught.ending:
+        case Ending.CANNOT_RUN:
+            raise CommandError(caught.message, USAGE_ERROR)
+        case Ending.BROKEN:
+            details = "".join(f"\n{one}" for one in caught.broken)
+            raise CommandError(caught.message + details, NO_REPRO)
+        case Ending.KILLED | Ending.INTERRUPTED:
+            raise CommandError(caught.message, NO_REPRO)
+        case Ending.OTHER_ERROR:
+            return Result(status="not_a_bug", message=caught.message)
+    return Result(status="no_failure", message=caught.message)
 
 
 def _caught_message(case: Case) -> str:

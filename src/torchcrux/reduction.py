@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from torchcrux.core.order import Simplicity
+from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search
 from torchcrux.core.search.merge import few, merge
 from torchcrux.oracle.failure import Failure, Kind, Stage
@@ -23,12 +25,20 @@ from torchcrux.passes.inputs import without_gradients
 from torchcrux.program.ir import Program, Value
 
 
-class Stop(Exception):
+class Stopped(Exception):
     """The budget is spent or the user asked to stop."""
 
 
 class NotReproduced(Exception):
     """The captured graph does not fail by itself; the message says what it does instead."""
+
+
+class DoesNotFail(Exception):
+    """A draft that was to be reduced does not fail; `answer` says what it does."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.reason)
+        self.answer = answer
 
 
 class Form(Enum):
@@ -62,10 +72,11 @@ class Reducer:
     best_answer: Answer | None = None
     minimal: bool = False
     necessary: tuple[Necessary, ...] = ()
-    rounds: int = field(default=0)
+    rounds: int = 0
+    _rank: Simplicity | None = None
 
     def run(self) -> Draft:
-        """The smallest draft found. Raises NotReproduced, or Stop with `best` set if it has one."""
+        """The smallest draft found. Raises NotReproduced, or Stopped with `best` set if it has one."""
         self.oracle.on_answer = self._remember
         draft = self._cut(self.draft)
         changed = True
@@ -92,10 +103,10 @@ class Reducer:
                 instead = answer
                 continue
             search = merge(level.size, hints=self._hints(base))
-            mask, refused = self._search(search, level.candidate)
-            if refused is None:
-                return level.candidate(mask) or base
-            instead = refused
+            try:
+                return level.candidate(self._search(search, level.candidate)) or base
+            except DoesNotFail as refused:
+                instead = refused.answer
         raise NotReproduced(_what_instead(instead))
 
     def _hints(self, draft: Draft) -> tuple[int, ...]:
@@ -116,14 +127,14 @@ class Reducer:
             size = len(edits)
 
             def candidate(mask: int) -> Draft | None:
-                changed = applied(draft, [e for i, e in enumerate(edits) if mask >> i & 1])
+                changed = applied(draft, chosen(edits, mask))
                 return None if changed == draft else changed
 
         if size == 0:
             return draft
         self.progress(f"{one.name}: {draft.program.operations} operations")
         search = merge(size) if isinstance(one, Cut) else few(size)
-        mask, _ = self._search(search, candidate, verified=True)
+        mask = self._search(search, candidate, verified=True)
         return (candidate(mask) or draft) if mask else draft
 
     def _search(
@@ -132,38 +143,36 @@ class Reducer:
         candidate: Callable[[int], Draft | None],
         *,
         verified: bool = False,
-    ) -> tuple[int, Answer | None]:
+    ) -> int:
         """Drive `search`. Unless `verified`, the unchanged draft is asked only when the first,
-        cheap, round found nothing; the second result is the answer if it does not fail."""
-        try:
-            masks = next(search)
-            while True:
-                answers = self._ask([candidate(mask) for mask in masks])
-                told = tuple(answer.verdict is Verdict.SAME for answer in answers)
-                verified = verified or any(told)
-                if not verified:
-                    (answer,) = self._ask([candidate(0)])
-                    if answer.verdict is not Verdict.SAME:
-                        search.close()
-                        return 0, answer
-                    verified = True
-                masks = search.send(told)
-        except StopIteration as end:
-            return int(end.value), None
+        cheap, round found nothing. Raises DoesNotFail if it does not fail either."""
+
+        def ask(masks: Sequence[int]) -> list[bool]:
+            nonlocal verified
+            answers = self._ask([candidate(mask) for mask in masks])
+            told = [answer.verdict is Verdict.SAME for answer in answers]
+            verified = verified or any(told)
+            if not verified:
+                (answer,) = self._ask([candidate(0)])
+                if answer.verdict is not Verdict.SAME:
+                    raise DoesNotFail(answer)
+                verified = True
+            return told
+
+        return drive(search, ask)
 
     def _ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
         if self.deadline is not None and time.monotonic() > self.deadline:
-            raise Stop("the budget is spent")
+            raise Stopped("the budget is spent")
         self.rounds += 1
         return self.oracle.ask(drafts)
 
     def _remember(self, draft: Draft, answer: Answer) -> None:
         if answer.verdict is not Verdict.SAME:
             return
-        if self.best is None or measure(draft, answer.text) < measure(
-            self.best, self.best_answer.text if self.best_answer else ""
-        ):
-            self.best, self.best_answer = draft, answer
+        rank = simplicity(draft, answer.text)
+        if self._rank is None or rank < self._rank:
+            self.best, self.best_answer, self._rank = draft, answer, rank
             self.on_best(draft, answer)
 
     def _certificate(self, draft: Draft) -> tuple[Necessary, ...]:
@@ -174,6 +183,7 @@ class Reducer:
         return tuple(
             Necessary(str(edit), answer.verdict)
             for edit, answer in zip(edits, answers, strict=True)
+            if answer.verdict in (Verdict.SAME, Verdict.PASSES, Verdict.DIFFERENT)
         )
 
 
@@ -191,10 +201,14 @@ def _changed(draft: Draft, edit: Edit) -> Draft | None:
     return None if changed == draft or not changed.program.calls else changed
 
 
-def measure(draft: Draft, text: str) -> tuple[int, int, int, int, str]:
-    """Simplest first: operations, inputs, elements, characters, then the text itself."""
+def simplicity(draft: Draft, text: str) -> Simplicity:
     program = draft.program
-    return (program.operations, len(program.inputs), program.elements, len(text), text)
+    return Simplicity.of(
+        text,
+        operations=program.operations,
+        inputs=len(program.inputs),
+        elements=program.elements,
+    )
 
 
 def _forms(failure: Failure) -> tuple[Form, ...]:

@@ -12,19 +12,21 @@ from pathlib import Path
 
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
-from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.message import gist
 from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.passes import ALL, Draft, Pass
 from torchcrux.program.ir import Program
-from torchcrux.reduction import NotReproduced, Reducer, Stop
+from torchcrux.reduction import NotReproduced, Reducer, Stopped
 from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
 from torchcrux.run import Pool, PoolError, Status, Task
 
 VERIFIED_RUNS = 3
 BROKEN_LIMIT = 5
+COMMENTED = 3  # lines of the error in the repro
 PRELOAD = ("torch", "torch._dynamo", "torchcrux.oracle.judge", "torchcrux.oracle.facts")
 INDUCTOR = "torch._inductor.compile_fx"
 SAVE_DATA = "torchcrux.oracle.data:save_data"
@@ -148,7 +150,7 @@ class Session:
             status, message, final = "not_reproduced", f"{reason}. {self._kept()}", None
         except EagerFails as reason:
             status, message, final = "not_reproduced", f"eager fails: {reason}", None
-        except (Stop, KeyboardInterrupt) as reason:
+        except (Stopped, KeyboardInterrupt) as reason:
             status, final = "stopped_early", reducer.best
             message = str(reason) or "interrupted"
         base = replace(
@@ -202,6 +204,7 @@ class Session:
             elements=Sizes(captured.program.elements, best.program.elements),
             lines=len(text.splitlines()),
             text=text,
+            program=best.program,
             seconds=time.monotonic() - self.started,
             verified_runs=sum(one is None for one in differences),
             minimal=reducer.minimal and status == "reduced",
@@ -217,7 +220,7 @@ class Session:
         sources = oracle.values.sources(draft.program)
         data = self.out / "data.safetensors"
         if sources:
-            payload = {"folder": str(self.out), "data": sources}
+            payload = {"folder": str(self.out.resolve()), "data": sources}
             (outcome,) = self.pool.run([Task(SAVE_DATA, payload)])
             if outcome.status is not Status.DONE:
                 raise PoolError(f"the data of the repro could not be written: {outcome.error}")
@@ -248,14 +251,10 @@ class Session:
 
 
 def comment(failure: Failure) -> str:
-    """The error as it shows, shortened to what matters."""
+    """The error as it shows, shortened to what matters and without paths of this machine."""
     name, message = failure.exceptions[0]
-    if failure.kind is Kind.ACCURACY:
-        lines = [line for line in message.splitlines() if line.strip()]
-        return "\n".join([f"AssertionError: {lines[0]}", *lines[1:4]]) if lines else name
-    lines = [line.rstrip() for line in message.splitlines() if line.strip()]
-    shown = [line for line in lines if not line.startswith("Set TORCHDYNAMO_VERBOSE")][:4]
-    return "\n".join([f"{name}: {shown[0]}" if shown else name, *shown[1:]])
+    lines = [line.rstrip() for line in gist(message).splitlines() if line.strip()][:COMMENTED]
+    return "\n".join([f"{name}: {lines[0]}", *lines[1:]]) if lines else name
 
 
 def _obstacles(program: Program) -> list[str]:

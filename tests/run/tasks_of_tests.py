@@ -172,6 +172,14 @@ def leaves_many(payload):
     time.sleep(600)
 
 
+def forks_without_end(payload):
+    """A fork bomb. It burns out by itself, should nobody stop it."""
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        os.fork()
+    time.sleep(60)
+
+
 def eats_memory(payload):
     eaten = []
     while True:

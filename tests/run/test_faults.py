@@ -182,6 +182,14 @@ def test_a_server_that_cannot_start_says_why(make_pool):
         pool.run([task("echo")])
 
 
+def test_another_torchcrux_on_the_path_is_not_the_server(make_pool, tmp_path):
+    other = tmp_path / "elsewhere" / "torchcrux"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('the wrong one')")
+    pool = make_pool(env={"PYTHONPATH": f"{other.parent}:{HERE}"})
+    assert pool.run([task("echo", value=1)])[0].value == {"value": 1}
+
+
 def test_preloaded_modules_are_shared(make_pool):
     pool = make_pool(preload=["tasks_of_tests"])
     first, second = pool.run([task("changes_the_process"), task("shows_the_process")])

@@ -117,6 +117,12 @@ def test_too_many_processes(pool):
     assert "processes" in outcome.error
 
 
+def test_a_fork_bomb_does_not_disturb_its_neighbour(pool):
+    bomb, neighbour = pool.run([task("forks_without_end"), task("sleeps", seconds=0.3)])
+    assert bomb.status is Status.OUT_OF_MEMORY
+    assert neighbour.status is Status.DONE
+
+
 def test_a_few_processes_are_fine(pool):
     assert only(pool, "leaves_many", timeout=0.5, number=100).status is Status.TIMED_OUT
 

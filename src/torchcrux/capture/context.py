@@ -19,7 +19,7 @@ from torchcrux import _torch
 from torchcrux.capture.backend import backend_of
 from torchcrux.program.context import Context
 
-# What only says where to write, how much to tell and what to reuse does not decide what is compiled.
+# Where to write, how much to tell and what to reuse: none of it decides what is compiled.
 _BYSTANDERS = re.compile(
     r"(^|[._])(caches?|logs?|logpath|dirs?|paths?|verbose|profil\w*|cprofile|workers?|repro)([._]|$)"
     r"|^trace\.|^compile_threads$|^suppress_errors$|^debug(_dir_root)?$"
@@ -114,7 +114,11 @@ def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, 
         for key, value in sorted(_torch.config_changes(module).items()):
             if _BYSTANDERS.search(key):
                 continue
-            if name == "torch._dynamo.config" and key in _BY_DYNAMIC and arguments.dynamic is not None:
+            if (
+                name == "torch._dynamo.config"
+                and key in _BY_DYNAMIC
+                and arguments.dynamic is not None
+            ):
                 continue
             if name == "torch._inductor.config" and key in arguments.options:
                 continue

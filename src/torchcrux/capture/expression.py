@@ -125,7 +125,7 @@ class Expressions:
 
     def _instance(self, value: Any) -> str:
         cls = type(value)
-        if hasattr(cls, "__slots__") or cls.__reduce_ex__ is not object.__reduce_ex__:
+        if hasattr(cls, "__slots__"):
             raise Inexpressible(f"it uses an object of type {cls.__qualname__}")
         constructor = self._by_name(cls)
         if constructor is None:
@@ -141,9 +141,7 @@ class Expressions:
         module = sys.modules.get(function.__module__)
         if module is None:
             raise Inexpressible(f"the module {function.__module__} of {function.__name__} is gone")
-        cells = dict(
-            zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        )
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         own = function.__name__ if not isinstance(node, ast.Lambda) else ""
         lines = []
         for variable, cell in cells.items():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +18,7 @@ import torch
 
 from torchcrux import _torch
 from torchcrux.capture.context import surroundings
+from torchcrux.capture.frames import strip
 from torchcrux.capture.lower import describe, lower
 from torchcrux.capture.records import Records
 from torchcrux.capture.spelling import Spelling
@@ -54,7 +54,7 @@ class CallCheck(Protocol):
     """Compares a call of a compiled graph with eager."""
 
     def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Run, compare, and return the result. Raises what `run` raises, or Mismatch."""
+        """Run, compare, and return the result. Raises what `run` raises, or WrongNumbers."""
 
 
 class Checker(Protocol):
@@ -67,12 +67,13 @@ class Checker(Protocol):
         """The check of one graph; called before the compiler could change it."""
 
 
-@dataclass
-class Mismatch(Exception):
+@dataclass(eq=False)
+class WrongNumbers(Exception):
     """A compiled graph computed something else than eager. `inputs` are from before the call."""
 
     failure: Failure
     inputs: Sequence[Any]
+    result: Any
 
 
 class Stopped(BaseException):
@@ -147,9 +148,7 @@ class Watcher:
             self._spelling = Spelling()
         lowered = lower(gm, inputs, self._spelling)
         slots = tuple(n.name for n in gm.graph.nodes if n.op == "placeholder")
-        around = surroundings(
-            output_graph, inference=getattr(self._local, "inference", False)
-        )
+        around = surroundings(output_graph, inference=getattr(self._local, "inference", False))
         graph = Graph(
             program=lowered.program,
             slots=slots,
@@ -167,6 +166,7 @@ class Watcher:
     ) -> None:
         if _torch.is_control_flow(error) or hasattr(error, _MARK):
             return
+        strip(error)
         failure = from_exception(error, compiling=True)
         maybe = _torch.is_graph_break(error)
         name = self.records.add(
@@ -199,17 +199,17 @@ class Watcher:
             for key, value in vars(compiled).items()
             if not key.startswith("_torchdynamo")
         )
-        del watched.__wrapped__
-        return torch.compiler.disable(watched)  # type: ignore[no-any-return]
+        vars(watched).pop("__wrapped__", None)
+        return _torch.undisturbed(watched)
 
     def _checked(self, graph: Graph, compiled: Callable[..., Any], args: Sequence[Any]) -> Any:
         assert graph.check is not None
         try:
             result = graph.check.call(compiled, args)
-        except Mismatch as found:
+        except WrongNumbers as found:
             program, tensors = _with_arguments(graph, found.inputs)
             if self._ours(self._wrong, graph, program, tensors, found.failure) is None:
-                return compiled(*args)
+                return found.result
             raise Stopped from None
         self.records.status.compared += 1
         return result
@@ -227,6 +227,7 @@ class Watcher:
     ) -> None:
         if _torch.is_control_flow(error) or hasattr(error, _MARK):
             return
+        strip(error)
         failure = from_exception(error, compiling=False)
         program, tensors = _with_arguments(graph, args)
         notes = list(graph.notes)
@@ -266,6 +267,7 @@ class Watcher:
         graph = None if found is None else self._by_class.get(found[0])
         if found is None or graph is None:
             return
+        strip(error)
         failure = from_exception(error, compiling=found[1], backward=True)
         args = [held() for held in graph.last]
         program, tensors = _with_arguments(graph, args)
@@ -282,6 +284,7 @@ class Watcher:
         _mark(error, name)
 
     def _frontend_failed(self, error: Exception) -> None:
+        strip(error)
         failure = from_exception(error, compiling=True)
         failure = replace(failure, kind=Kind.FRONTEND, stage=Stage.DYNAMO)
         _mark(error, self.records.add(None, None, failure, {}))
@@ -325,9 +328,7 @@ def _held(value: Any) -> Callable[[], Any]:
     return weakref.ref(value)
 
 
-def _with_arguments(
-    graph: Graph, args: Sequence[Any]
-) -> tuple[Program, dict[str, torch.Tensor]]:
+def _with_arguments(graph: Graph, args: Sequence[Any]) -> tuple[Program, dict[str, torch.Tensor]]:
     """The program with the shapes and numbers of one call, and that call's tensors."""
     given = dict(zip(graph.slots, args, strict=False))
     changes = {}
@@ -344,16 +345,3 @@ def _with_arguments(
         changes[node.name] = replace(node, spec=spec)
     tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
     return graph.program.replace_nodes(changes), {**tensors, **graph.constants}
-
-
-def without_our_frames(traceback: types.TracebackType | None) -> types.TracebackType | None:
-    """The traceback as it would be if nothing of this package had been on the stack."""
-    kept = []
-    while traceback is not None:
-        if not str(traceback.tb_frame.f_globals.get("__name__", "")).startswith("torchcrux."):
-            kept.append(traceback)
-        traceback = traceback.tb_next
-    result: types.TracebackType | None = None
-    for entry in reversed(kept):
-        result = types.TracebackType(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return result

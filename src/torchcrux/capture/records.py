@@ -75,9 +75,7 @@ class Records:
             self.status.dropped += 1
             return ""
         name = f"{os.getpid()}-{len(self.status.cases):03d}"
-        written = case.write(
-            self.folder / name, program, context, failure, tensors, notes=notes
-        )
+        written = case.write(self.folder / name, program, context, failure, tensors, notes=notes)
         self.failures[name] = written
         self.status.cases.append(name)
         if maybe:

@@ -126,9 +126,7 @@ class Slices:
             tree = ast.parse("".join(lines))
             package = getattr(module, "__package__", None) or ""
             statements = [_analysed(node) for node in tree.body if not _is_main_guard(node)]
-            self._modules[module.__name__] = _Module(
-                module.__name__, package, lines, statements
-            )
+            self._modules[module.__name__] = _Module(module.__name__, package, lines, statements)
         return self._modules[module.__name__]
 
     def _choose(self, module: _Module, index: int, name: str) -> None:
@@ -162,7 +160,7 @@ class Slices:
                     continue
                 texts = module.replaced.setdefault(index, [])
                 inner = sys.modules.get(f"{source.__name__}.{alias.name}")
-                if inner is not None and getattr(source, alias.name, None) is inner:
+                if isinstance(inner, types.ModuleType):
                     self._namespace(module, index, inner, name)
                 elif self.need(source, alias.name):
                     module.after.append(source.__name__)

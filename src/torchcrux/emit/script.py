@@ -41,16 +41,14 @@ def script(program: Program, context: Context, *, accuracy: bool = False, note: 
     if load:
         body[:0] = load
         head.insert(1, "from safetensors.torch import load_file")
-    sections = ["\n".join(head)]
-    if context.backend.source:
-        sections.append("\n" + context.backend.source.strip() + "\n")
+    lines = head
     if state:
-        sections.append("\n".join(state))
-    sections.append("\n" + "\n".join(function) + "\n")
-    sections.append("\n".join(body))
-    if note:
-        sections.append("\n".join(f"# {line}".rstrip() for line in note.splitlines()))
-    return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
+        lines += ["", *state]
+    if context.backend.source:
+        lines += ["", "", *context.backend.source.strip().splitlines()]
+    lines += ["", "", *function, "", "", *body]
+    lines += [f"# {line}".rstrip() for line in note.splitlines()]
+    return "\n".join(lines) + "\n"
 
 
 def probed(program: Program, context: Context, probe: str) -> str:
@@ -84,12 +82,10 @@ def _load(program: Program) -> list[str]:
 
 
 def _head(context: Context, function: list[str], body: list[str]) -> list[str]:
-    lines = ["import torch"]
-    text = "\n".join((*function, *body))
-    if "F." in text:
+    modules = {_module_of(line) for line in context.config} - {""}
+    lines = ["import torch", *(f"import {module}" for module in sorted(modules))]
+    if any("F." in line for line in (*function, *body)):
         lines.append("import torch.nn.functional as F")
-    modules = dict.fromkeys(_module_of(line) for line in context.config)
-    lines += [f"import {module}" for module in modules if module]
     backend = context.backend
     if backend.module:
         lines.append(f"from {backend.module} import {backend.name}")
@@ -138,9 +134,9 @@ def _scopes(regions: tuple[Region, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(region.text for region in regions))
 
 
-def compiler(context: Context) -> str:
-    """The ``torch.compile(f, ...)`` expression."""
-    keywords = [f"backend={_backend(context.backend)}"]
+def compiler(context: Context) -> list[str]:
+    """The lines that choose the backend and end in ``torch.compile(f, ...)``."""
+    keywords = ["backend=backend"]
     if context.mode is not None:
         keywords.append(f"mode={quoted(context.mode)}")
     if context.options:
@@ -149,7 +145,7 @@ def compiler(context: Context) -> str:
         keywords.append(f"dynamic={context.dynamic}")
     if context.fullgraph:
         keywords.append("fullgraph=True")
-    return f"torch.compile(f, {', '.join(keywords)})"
+    return [f"backend = {_backend(context.backend)}", f"torch.compile(f, {', '.join(keywords)})"]
 
 
 def _backend(backend: Backend) -> str:
@@ -161,11 +157,10 @@ def _backend(backend: Backend) -> str:
 
 def _plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
     arguments = ", ".join(names[node.name] for node in program.inputs)
-    lines = [f"compiled = {compiler(context)}"]
+    backend, compiled = compiler(context)
     if not context.backward:
-        return lines + _around(context, [f"compiled({arguments})"])
-    call = _around(context, [f"out = compiled({arguments})"])
-    return [*lines, *call, _loss(program)]
+        return [backend, *_around(context, [f"{compiled}({arguments})"])]
+    return [backend, *_around(context, [f"out = {compiled}({arguments})"]), _loss(program)]
 
 
 def _loss(program: Program) -> str:
@@ -188,12 +183,12 @@ def _accuracy_call(program: Program, context: Context, names: Mapping[str, str])
         for node in program.inputs
     )
     seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
-    lines = [f"compiled = {compiler(context)}"]
+    backend, compiled = compiler(context)
     call = _around(
         context,
-        [*seed, f"expected = f({arguments})", *seed, f"actual = compiled({arguments})"],
+        [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"],
     )
-    return [*lines, *call, "torch.testing.assert_close(actual, expected, equal_nan=True)"]
+    return [backend, *call, "torch.testing.assert_close(actual, expected, equal_nan=True)"]
 
 
 def _around(context: Context, lines: Iterable[str]) -> list[str]:

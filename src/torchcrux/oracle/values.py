@@ -43,7 +43,7 @@ class Values:
         for node in self.draft.program.inputs:
             for key in _keys(node):
                 if key in self.stored_inputs:
-                    self.known[key] = (str(self.inputs), key)
+                    self.known[key] = (str(self.inputs.resolve()), key)
 
     def facts(self) -> Draft:
         """The draft with what an eager run tells: specs, ranges of integers, small literals.

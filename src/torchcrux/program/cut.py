@@ -23,7 +23,7 @@ def positions(mask: int) -> list[int]:
 
 
 def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Program:
-    """The program of the calls at positions `kept` (ascending).
+    """The program of the calls at positions `kept` (ascending); its inputs in order of use.
 
     `value` says how a severed value is made. Costs are linear in what is kept, not in the
     original.
@@ -36,14 +36,14 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
         if projections[i] and operands[i][0] not in chosen:
             continue
         chosen[i] = None
-    needed: set[int] = set()
+    needed: dict[int, None] = {}
     used: set[int] = set()
     for i in chosen:
         if nodes[i].obstacle is not None:
             raise Uncuttable(f"{nodes[i].name} cannot be written: {nodes[i].obstacle}")
         used.update(operands[i])
-        needed.update(j for j in operands[i] if j not in chosen)
-    inputs = tuple(_as_input(nodes[j], value) for j in sorted(needed))
+        needed.update((j, None) for j in operands[i] if j not in chosen)
+    inputs = tuple(_as_input(nodes[j], value) for j in needed)
     calls = tuple(nodes[i] for i in chosen)
     wanted = frozenset(flow.program.outputs)
     results = tuple(
@@ -53,7 +53,7 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
     )
     if not results:
         results = tuple(
-            nodes[j].name for j in sorted(needed) if isinstance(nodes[j].spec, Tensor)
+            nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor)
         )[:1]
     return Program((*inputs, *calls), results)
 

@@ -45,6 +45,7 @@ class Result:
     elements: Sizes | None = None
     lines: int = 0
     text: str = ""
+    program: Program | None = None
     queries: int = 0
     seconds: float = 0.0
     jobs: int = 0

@@ -26,14 +26,15 @@ _TAIL = 2**14
 _GRACE = 10.0
 """Seconds for the server to kill and wait for its children when it is asked to end."""
 
-# The current directory of the caller is no place to import from.
+# The server is of the same code as this process, whatever else is installed; but what it imports
+# for the tasks comes from where it always does, and not from the current directory of the caller.
 _START = """
 import sys
 root = sys.argv.pop(1)
-sys.path[:] = [place for place in sys.path if place]
-if root not in sys.path:
-    sys.path.append(root)
+places = [place for place in sys.path if place]
+sys.path[:] = [root, *places]
 from torchcrux.run.server import main
+sys.path[:] = places if root in places else [*places, root]
 main()
 """
 

@@ -9,7 +9,10 @@ from typing import Any
 
 
 class Status(enum.Enum):
-    """How a task ended. `LOST` alone is ours: nothing is known about the task then."""
+    """How a task ended. `LOST` alone is ours: nothing is known about the task then.
+
+    `OUT_OF_MEMORY` is also the end of a task that starts too many processes; `Outcome.error` tells.
+    """
 
     DONE = "done"
     RAISED = "raised"

@@ -137,11 +137,12 @@ def _as_accuracy(stderr: str) -> str:
 
 
 def _catch_here(code: str, check: str, folder: Path) -> _Caught:
-    from torchcrux.capture.api import capturing
+    from torchcrux.api import observed
 
-    with capturing(folder / "cases", check=check) as captured:
+    status, stderr = 0, ""
+    with observed(folder / "cases", check) as found:
         status, stderr = _execute(code, "<run_code>", {"__name__": "__main__"})
-    case = captured.case
+    case = found.case
     if case is not None and case.failure.kind is Kind.ACCURACY:
         status, stderr = 1, stderr + f"\n{ACCURACY}: {case.failure.message}\n"
     return _Caught(status, stderr, case)
@@ -156,7 +157,7 @@ def _catch_isolated(code: str, check: str, folder: Path) -> _Caught:
     with errors.open("w") as stream, _redirected(stream.fileno()):
         caught = run_script(str(script), (), module=False, check=check, folder=folder / "cases")
     stderr = errors.read_text(encoding="utf-8", errors="replace")
-    case = None if caught.case is None else Case.load(caught.case)
+    case = caught.case
     if case is not None and case.failure.kind is Kind.ACCURACY:
         stderr += f"\n{ACCURACY}: {case.failure.message}\n"
     return _Caught(caught.status or 0, stderr, case)
@@ -196,10 +197,6 @@ def _execute(code: str, name: str, namespace: dict[str, Any]) -> tuple[int, str]
         except Exception:
             status = 1
             traceback.print_exc(file=stderr)
-        except BaseException as end:
-            if not _torch.is_ours(end):
-                raise
-            status = 1
     return status, stderr.getvalue()
 
 

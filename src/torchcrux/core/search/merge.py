@@ -18,18 +18,23 @@ from torchcrux.core.search.masks import Chunk, Search, as_chunk, everything, mas
 Answers = Generator[tuple[int, ...], tuple[bool, ...], list[bool]]
 Step = Generator[tuple[int, ...], tuple[bool, ...], None]
 
-WIDTH = 16
-"""Questions in a round, about. A constant of the algorithm: the number of workers never enters."""
+# The values are trades, not optima: `bench/search.py --constants` shows what each gives and takes.
 
-LARGEST_ROUND = 16 * WIDTH
-"""More questions than this are asked in several rounds: where very much is needed."""
+WIDTH = 16
+"""Questions in a round, about. A constant of the algorithm: the number of workers never enters.
+
+Half as many saves a tenth of the questions and costs a fifth more rounds; with twice as many it is
+a fifth more questions for a tenth fewer rounds.
+"""
+
+PIECES = 4
+"""Most pieces a needed chunk is cut into at once, against fewer questions (2) or rounds (8)."""
 
 FEWEST_IN_CHUNK = 6
-PIECES = 4
-"""Most pieces a needed chunk is cut into at once: three questions for two bits.
+"""Below this, windows are fewer instead of smaller. From 2 to 12 it makes little difference."""
 
-These three constants are where mean counts, rounds and compiled sizes were lowest together, over
-50 to 20,000 edits of which 1 to 20 are needed (bench/search.py)."""
+LARGEST_ROUND = 16 * WIDTH
+"""More questions than this are asked in several rounds: where very much is needed. Not tuned."""
 
 
 def merge(

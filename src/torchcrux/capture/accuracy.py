@@ -1,0 +1,156 @@
+"""Does a compiled graph compute what eager computes?
+
+A graph is compared at its first call and at the first calls with shapes it has not had yet, at
+most `MOST_CALLS` times: what a compiler does wrong, it does at every call of the same kernels.
+Eager runs a copy of the graph, made before the compiler could change it, on copies of the inputs,
+with the random state that the compiled call had. A float64 run tells which of the two is right.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from torchcrux import _torch
+from torchcrux.capture.clones import clone_inputs
+from torchcrux.capture.hook import CallCheck, WrongNumbers
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.numerics import compare, upcast
+
+MOST_CALLS = 4
+_RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal_", "uniform_", "exponential_")
+
+
+@dataclass(frozen=True)
+class AccuracyChecker:
+    """A `Checker` that compares the outputs and the changed inputs of every compiled graph."""
+
+    def compiling(self, gm: fx.GraphModule) -> AbstractContextManager[Any]:
+        """Inductor's own random numbers differ from eager's by design; ask for eager's."""
+        return _torch.with_fallback_random() if draws_random(gm) else nullcontext()
+
+    def of(self, gm: fx.GraphModule) -> CallCheck:
+        return _Comparison(copy_of(gm))
+
+
+@dataclass
+class _Comparison:
+    eager: fx.GraphModule
+    seen: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
+        shapes = tuple(_shape(value) for value in args)
+        if shapes in self.seen or len(self.seen) >= MOST_CALLS:
+            return run(*args)
+        self.seen.add(shapes)
+        before = clone_inputs(args)
+        state = _random_state()
+        result = run(*args)
+        after = _random_state()
+        try:
+            failure = self._compare(before, state, result, args)
+        finally:
+            _set_random_state(after)
+        if failure is not None:
+            raise WrongNumbers(failure, before, result)
+        return result
+
+    def _compare(
+        self, before: Sequence[Any], state: Any, result: Any, args: Sequence[Any]
+    ) -> Failure | None:
+        inputs = clone_inputs(before)
+        eager = self._run(self.eager, inputs, state)
+        if eager is None:
+            return None
+        wide = [upcast(value) for value in clone_inputs(before)]
+        precise = self._run(self.eager, wide, state)
+        changed = [
+            i
+            for i, (then, now) in enumerate(zip(before, inputs, strict=True))
+            if isinstance(now, torch.Tensor) and _differs(then, now)
+        ]
+        # An input that only the compiled graph has changed differs from eager's as well.
+        changed += [
+            i
+            for i, (then, now) in enumerate(zip(before, args, strict=True))
+            if i not in changed and isinstance(now, torch.Tensor) and _differs(then, now)
+        ]
+        mismatch = compare(
+            [*_leaves(eager), *(inputs[i] for i in changed)],
+            [*_leaves(result), *(args[i] for i in changed)],
+            None if precise is None else [*_leaves(precise), *(wide[i] for i in changed)],
+        )
+        if mismatch is None:
+            return None
+        return Failure(
+            kind=Kind.ACCURACY,
+            stage=Stage.RUN,
+            exceptions=(("AssertionError", str(mismatch)),),
+            frames=(),
+            metric=mismatch.to_json(),
+        )
+
+    def _run(self, graph: fx.GraphModule, inputs: Sequence[Any], state: Any) -> Any:
+        """The outputs; None if eager refuses, as it may in float64."""
+        _set_random_state(state)
+        try:
+            return graph(*inputs)
+        except Exception:
+            return None
+
+
+def draws_random(gm: fx.GraphModule) -> bool:
+    """Whether the graph, or a graph inside it, may draw random numbers."""
+    return any(
+        any(word in str(getattr(node.target, "__name__", node.target)) for word in _RANDOM)
+        or "scaled_dot_product" in str(node.target)
+        for module in gm.modules()
+        if isinstance(module, fx.GraphModule)
+        for node in module.graph.nodes
+    )
+
+
+def copy_of(gm: fx.GraphModule) -> fx.GraphModule:
+    """A graph that later changes of `gm` do not reach. Parameters and leaf modules are shared."""
+    copied = fx.GraphModule(gm, copy.deepcopy(gm.graph))
+    for name, child in gm.named_children():
+        if isinstance(child, fx.GraphModule):
+            setattr(copied, name, copy_of(child))
+    return copied
+
+
+def _differs(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape:
+        return True
+    with torch.no_grad():
+        return not torch.equal(one.detach(), other.detach().to(one.dtype))
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
+
+
+def _random_state() -> list[Any]:
+    states = [torch.get_rng_state()]
+    if torch.accelerator.is_available():
+        module = torch.get_device_module()
+        states.append(module.get_rng_state_all())
+    return states
+
+
+def _set_random_state(states: Sequence[Any]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.get_device_module().set_rng_state_all(states[1])

@@ -1,0 +1,97 @@
+"""Runs a user's program and watches what it compiles.
+
+    python -m torchcrux.capture.agent --cases DIR --check error|accuracy [-m] TARGET ARGS...
+
+The program sees what it would see without us: it is `__main__`, torch is not imported before it
+imports it, and its exit status and its traceback are its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from pathlib import Path
+
+from torchcrux.capture import execution
+from torchcrux.capture.frames import strip
+from torchcrux.capture.records import Records, Uncaught
+from torchcrux.capture.watching import Watching
+
+USAGE = (
+    "usage: python -m torchcrux.capture.agent --cases DIR --check error|accuracy [-m] TARGET ..."
+)
+
+
+class Agent:
+    """One watched process."""
+
+    def __init__(self, cases: Path, check: str) -> None:
+        self.records = Records(cases)
+        self.watching = Watching(self.records, check)
+
+    def run(self, target: str, args: list[str], *, module: bool) -> int:
+        """The exit status, except for SystemExit, which passes through.
+
+        Raises execution.CannotStart.
+        """
+        try:
+            prepare = execution.module if module else execution.script
+            prepared = prepare(target, args)
+            self.records.save()
+            self.watching.install()
+            execution.execute(prepared)
+        except SystemExit:
+            self._end()
+            raise
+        except execution.CannotStart:
+            raise
+        except BaseException as error:
+            return self._failed(error)
+        self._end()
+        return 0
+
+    def _failed(self, error: BaseException) -> int:
+        if self.watching.ended_by_us(error):
+            self._end()
+            return 1
+        case = self.watching.case_of(error)
+        strip(error)
+        self.records.status.uncaught = Uncaught(type(error).__name__, _message(error), case)
+        self._end()
+        execution.report(error)
+        if isinstance(error, KeyboardInterrupt):
+            atexit.register(execution.die_of_interrupt)
+        return 1
+
+    def _end(self) -> None:
+        self.records.status.phase = "ended"
+        self.records.save()
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failed:
+        return f"<its message cannot be shown: {failed!r}>"
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit status."""
+    if len(argv) < 5 or argv[0] != "--cases" or argv[2] != "--check":
+        print(USAGE, file=sys.stderr)
+        return 2
+    agent = Agent(Path(argv[1]).resolve(), argv[3])
+    module = argv[4] == "-m"
+    target, *args = argv[5:] if module else argv[4:]
+    try:
+        return agent.run(target, args, module=module)
+    except execution.CannotStart as reason:
+        print(f"{sys.executable}: {reason}", file=sys.stderr)
+        return 1 if module else 2
+
+
+if __name__ == "__main__":
+    # The program becomes __main__; what runs it must stay importable under its own name.
+    from torchcrux.capture.agent import main as start
+
+    sys.exit(start(sys.argv[1:]))

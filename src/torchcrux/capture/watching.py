@@ -1,0 +1,79 @@
+"""Puts the hooks in place: at once for what is imported, later for what is not yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torchcrux.capture.imports import PostImport
+from torchcrux.capture.records import Records
+
+if TYPE_CHECKING:
+    from torchcrux.capture.hook import Watcher
+
+OUTPUT_GRAPH = "torch._dynamo.output_graph"
+CONVERT_FRAME = "torch._dynamo.convert_frame"
+
+
+class Watching:
+    """`watcher` is None until Dynamo has been imported; until then nothing here imports torch.
+
+    `check` is "error" or "accuracy".
+    """
+
+    def __init__(self, records: Records, check: str) -> None:
+        self.records = records
+        self.watcher: Watcher | None = None
+        self._check = check
+        self._imports = PostImport(
+            {OUTPUT_GRAPH: self._watch_graphs, CONVERT_FRAME: self._watch_frames}
+        )
+
+    def install(self) -> None:
+        self._imports.install()
+
+    def remove(self) -> None:
+        self._imports.remove()
+        if self.watcher is not None:
+            self.watcher.undo()
+
+    def case_of(self, error: BaseException) -> str:
+        """The name of the case that an exception belongs to, empty if none."""
+        try:
+            return "" if self.watcher is None else self.watcher.case_of(error)
+        except Exception:
+            self.records.broken()
+            return ""
+
+    def ended_by_us(self, error: BaseException) -> bool:
+        """Whether the accuracy check raised this to end the program."""
+        if self.watcher is None:
+            return False
+        from torchcrux.capture.hook import Stopped
+
+        return isinstance(error, Stopped)
+
+    def _watch_graphs(self) -> None:
+        try:
+            watcher = self._made()
+            watcher.watch_graphs()
+            watcher.watch_backward()
+        except Exception:
+            self.records.broken()
+
+    def _watch_frames(self) -> None:
+        try:
+            self._made().watch_frames()
+        except Exception:
+            self.records.broken()
+
+    def _made(self) -> Watcher:
+        if self.watcher is None:
+            from torchcrux.capture.hook import Watcher
+
+            checker = None
+            if self._check == "accuracy":
+                from torchcrux.capture.accuracy import AccuracyChecker
+
+                checker = AccuracyChecker()
+            self.watcher = Watcher(self.records, checker)
+        return self.watcher

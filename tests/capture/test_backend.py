@@ -1,0 +1,253 @@
+"""A backend comes along in a form that a fresh process understands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from torchcrux.capture.script import Ending
+
+
+def works_alone(backend, folder):
+    """Whether the source defines a working backend in a process that knows nothing else."""
+    text = (
+        f"{backend.source}\n"
+        "import torch\n"
+        "try:\n"
+        f"    torch.compile(lambda x: x + 1, backend={backend.name})(torch.ones(2))\n"
+        "except Exception as e:\n"
+        "    print(e)\n"
+    )
+    path = folder / "alone" / "repro.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-I", str(path)], capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
+
+
+USE = "\ntorch.compile(lambda x: x + 1, backend={})(torch.ones(2))\n"
+
+SOURCES = {
+    "a function and what it needs": (
+        """
+import math, os, torch
+from collections import OrderedDict as OD, deque
+
+LIMIT = 0
+UNUSED = os.getcwd()
+REGISTRY = {}
+REGISTRY["word"] = "boom"
+
+class Failure(RuntimeError):
+    pass
+
+def unrelated():
+    return deque()
+
+def register(function):
+    function.mark = math.pi
+    return function
+
+def count(gm):
+    # counts the nodes
+    return len(OD.fromkeys(gm.graph.nodes)) + LIMIT
+
+@register
+def my_backend(gm, inputs):
+    if count(gm) > 0:
+        raise Failure(REGISTRY["word"] + str(len(inputs)))
+    return gm.forward
+"""
+        + USE.format("my_backend"),
+        "my_backend",
+        ["class Failure", "# counts the nodes", '"word"', "@register"],
+        ["UNUSED", "unrelated", "deque", "torch.compile", "import os"],
+    ),
+    "a closure": (
+        """
+import torch
+def make(word, times):
+    def helper(n):
+        return word * n
+    def backend(gm, inputs, *, sign="!"):
+        raise RuntimeError(helper(times) + sign)
+    return backend
+chosen = make("boom", 1)
+"""
+        + USE.format("chosen"),
+        "backend",
+        ["'boom'"],
+        [],
+    ),
+    "a lambda": (
+        """
+import torch
+def fail(text): raise RuntimeError(text)
+"""
+        + USE.format("lambda gm, inputs: fail('boom')"),
+        "backend",
+        ["def fail"],
+        [],
+    ),
+    "a partial": (
+        """
+import functools, torch
+def backend(word, gm, inputs, mark="."):
+    raise RuntimeError(word + mark)
+"""
+        + USE.format('functools.partial(backend, "boom", mark="!")'),
+        "backend_",
+        ["def backend"],
+        [],
+    ),
+    "an instance": (
+        """
+import torch
+class Compiler:
+    def __init__(self, word):
+        self.word = word
+        self.seen = [1, (2.5, None)]
+    def __call__(self, gm, inputs):
+        raise RuntimeError(self.word)
+"""
+        + USE.format('Compiler("boom")'),
+        "compiler",
+        ["class Compiler"],
+        [],
+    ),
+    "a bound method": (
+        """
+import torch
+class Compiler:
+    def __init__(self, word):
+        self.word = word
+    def compile(self, gm, inputs):
+        raise RuntimeError(self.word)
+"""
+        + USE.format('Compiler("boom").compile'),
+        "compile_",
+        ["class Compiler"],
+        [],
+    ),
+    "a name that only the script registered": (
+        """
+import torch
+from torch._dynamo import register_backend
+@register_backend
+def local_backend(gm, inputs):
+    raise RuntimeError("boom")
+"""
+        + USE.format('"local_backend"'),
+        "local_backend",
+        ["def local_backend"],
+        [],
+    ),
+    "a function whose name was taken over": (
+        """
+import torch
+TABLE = {}
+def backend(name):
+    def decorate(f):
+        def compile_fn(gm, inputs, **kw):
+            f(gm)
+            return gm.forward
+        TABLE[name] = compile_fn
+        return compile_fn
+    return decorate
+@backend("one")
+def _(gm):
+    raise RuntimeError("boom")
+@backend("two")
+def _(gm):
+    pass
+"""
+        + USE.format('TABLE["one"]'),
+        "compile_fn",
+        ["boom"],
+        ["two"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "name", "has", "lacks"), SOURCES.values(), ids=SOURCES)
+def test_a_callable_of_the_script_brings_its_source(scripts, text, name, has, lacks):
+    found = scripts.run(text)
+    assert found.ending is Ending.CAUGHT, found
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert (backend.name, backend.module) == (name, "")
+    for part in has:
+        assert part in backend.source
+    for part in lacks:
+        assert part not in backend.source
+    assert "boom" in works_alone(backend, scripts.folder), backend.source
+
+
+def test_neighbours_come_along(scripts):
+    scripts.write("words.py", 'WORD = "boom"\nOTHER = "unused"\n')
+    scripts.write(
+        "tools.py",
+        """
+        import words as w
+        from words import WORD as default
+
+        def fail(word=None):
+            raise RuntimeError(word or w.WORD or default)
+
+        def unused():
+            pass
+        """,
+    )
+    scripts.write(
+        "backends.py",
+        """
+        from tools import fail as raise_it
+        from math import *
+
+        def backend(gm, inputs):
+            if pi:
+                raise_it()
+        """,
+    )
+    found = scripts.run("import torch\nfrom backends import backend\n" + USE.format("backend"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert backend.name == "backend"
+    assert "unused" not in backend.source
+    assert "boom" in works_alone(backend, scripts.folder), backend.source
+
+
+def test_a_callable_of_an_installed_package_is_imported(scripts):
+    backend = scripts.run(
+        "import torch\n"
+        "from torch._dynamo.backends.debugging import relu_compile_error_TESTING_ONLY as b\n"
+        "torch.compile(torch.relu, backend=b)(torch.ones(2))"
+    ).case.context.backend
+    assert backend.name == "relu_compile_error_TESTING_ONLY"
+    assert backend.source == ""
+
+
+def test_what_cannot_be_brought_along_is_said(scripts):
+    case = scripts.run(
+        textwrap.dedent(
+            """
+            import torch, threading
+            def make():
+                lock = threading.Lock()
+                def backend(gm, inputs):
+                    with lock:
+                        raise RuntimeError("boom")
+                return backend
+            """
+        )
+        + USE.format("make()")
+    ).case
+    (note,) = case.notes
+    assert "backend" in note
+    assert "lock" in note
+    assert case.context.backend.source == ""
