@@ -1,6 +1,6 @@
 """Every private PyTorch name in one place, each with the versions it holds for.
 
-Checked against 2.9 to 2.13. A function here hides one name; when a newer PyTorch moves it, only
+Versions named are those it was run on. A function here hides one name; when PyTorch moves it, only
 this file changes.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def on_compiler_call(around: Callable[..., Any], installed: Callable[..., Any]) 
     its place in the rewritten bytecode.
 
     `OutputGraph.call_user_compiler` and `OutputGraph.install_global_unsafe`, with the name prefix
-    `__compiled_fn`, 2.9 to 2.13. Restarts and state handling happen outside these two.
+    `__compiled_fn`, 2.13. Restarts and state handling happen outside these two.
     """
     cls = importlib.import_module(OUTPUT_GRAPH).OutputGraph
     call, install = cls.call_user_compiler, cls.install_global_unsafe
@@ -76,7 +77,7 @@ def on_compiler_call(around: Callable[..., Any], installed: Callable[..., Any]) 
 def on_inference_mode_left(note: Callable[[bool], None]) -> Undo:
     """Call `note` with the caller's inference mode just before Dynamo leaves it to trace.
 
-    `torch._dynamo.convert_frame.maybe_disable_inference_mode`, 2.8 to 2.13: Dynamo compiles in
+    `torch._dynamo.convert_frame.maybe_disable_inference_mode`, 2.13: Dynamo compiles in
     `no_grad` instead of inference mode, so that the compiler itself can no longer tell.
     """
     module: Any = importlib.import_module(CONVERT_FRAME)
@@ -98,7 +99,7 @@ def on_inference_mode_left(note: Callable[[bool], None]) -> Undo:
 def on_backward_error(note: Callable[[Exception], None]) -> Undo:
     """Call `note` with an exception that leaves the autograd engine, before its caller sees it.
 
-    `torch.autograd._engine_run_backward`, 2.4 to 2.13; `Tensor.backward` and `torch.autograd.grad`
+    `torch.autograd._engine_run_backward`, 2.13; `Tensor.backward` and `torch.autograd.grad`
     look it up there.
     """
     autograd: Any = torch.autograd
@@ -124,7 +125,7 @@ def is_control_flow(error: BaseException) -> bool:
     """Whether Dynamo raises this to start over or to skip a frame: nothing failed.
 
     `torch._dynamo.exc.RestartAnalysis` (with `TensorifyScalarRestartAnalysis`) and `SkipFrame`,
-    2.9 to 2.13.
+    2.13.
     """
     exc = importlib.import_module("torch._dynamo.exc")
     return isinstance(error, (exc.RestartAnalysis, exc.SkipFrame))
@@ -133,7 +134,7 @@ def is_control_flow(error: BaseException) -> bool:
 def is_graph_break(error: BaseException) -> bool:
     """Whether Dynamo falls back to eager on this error, unless the user forbade that.
 
-    `torch._dynamo.exc.Unsupported`, 2.9 to 2.13.
+    `torch._dynamo.exc.Unsupported`, 2.13.
     """
     return isinstance(error, importlib.import_module("torch._dynamo.exc").Unsupported)
 
@@ -142,7 +143,7 @@ def is_frontend_error(error: BaseException) -> bool:
     """Whether Dynamo itself raised this: its own exception types, the mark that it leaves on
     exceptions met while tracing, or a traceback that ends in its code.
 
-    `torch._dynamo.exc.TorchDynamoException` and `_torch_dynamo_tracer_output`, 2.9 to 2.13.
+    `torch._dynamo.exc.TorchDynamoException` and `_torch_dynamo_tracer_output`, 2.13.
     """
     dynamo = sys.modules.get("torch._dynamo.exc")
     if dynamo is None:
@@ -161,7 +162,7 @@ def is_frontend_error(error: BaseException) -> bool:
 def is_fullgraph(output_graph: Any) -> bool:
     """Whether the frame being compiled must become one graph.
 
-    `OutputGraph.root_tx.one_graph`, 2.9 to 2.13.
+    `OutputGraph.root_tx.one_graph`, 2.13.
     """
     return bool(getattr(getattr(output_graph, "root_tx", None), "one_graph", False))
 
@@ -181,7 +182,7 @@ def compile_arguments(output_graph: Any) -> CompileArguments:
     """The arguments of the `torch.compile` that led to this graph.
 
     `OutputGraph.compiler_fn`, unwrapped along `_torchdynamo_orig_backend`;
-    `torch._TorchCompileInductorWrapper` and `torch._TorchCompileWrapper`, 2.9 to 2.13.
+    `torch._TorchCompileInductorWrapper` and `torch._TorchCompileWrapper`, 2.13.
     """
     function = output_graph.compiler_fn
     while hasattr(function, "_torchdynamo_orig_backend"):
@@ -221,7 +222,7 @@ def _inductor_mode(
 def registered_backend(name: str) -> Any:
     """The backend registered under `name` in this process, or None.
 
-    `torch._dynamo.backends.registry._COMPILER_FNS`, 2.9 to 2.13.
+    `torch._dynamo.backends.registry._COMPILER_FNS`, 2.13.
     """
     registry = sys.modules.get("torch._dynamo.backends.registry")
     return None if registry is None else registry._COMPILER_FNS.get(name)
@@ -233,7 +234,7 @@ CONFIG_MODULES = ("torch._dynamo.config", "torch._inductor.config", "torch._func
 def config_changes(module: Any) -> dict[str, Any]:
     """The values of a configuration module that differ from their defaults, by dotted key.
 
-    `ConfigModule._config[key].default`, 2.9 to 2.13. Keys that the module itself does not save
+    `ConfigModule._config[key].default`, 2.13. Keys that the module itself does not save
     (`_save_config_ignore`) are left out.
     """
     ignored = set(getattr(module, "_save_config_ignore", ()))
@@ -252,8 +253,8 @@ def _same(one: Any, other: Any) -> bool:
 def compiled_function_class(tensor: Any) -> type | None:
     """The class whose `apply` made `tensor` in a graph that AOTAutograd compiled for training.
 
-    `grad_fn._forward_cls` of a custom `autograd.Function`, with the attribute `_aot_id`, 2.9 to
-    2.13. Views of an output are followed to it.
+    `grad_fn._forward_cls` of a custom `autograd.Function`, with the attribute `_aot_id`, 2.13.
+    Views of an output are followed to it.
     """
     node = tensor.grad_fn
     for _ in range(8):
@@ -273,7 +274,7 @@ def backward_of(traceback: types.TracebackType | None) -> tuple[type, bool] | No
 
     `CompiledFunction.backward(ctx, ...)` in `torch._functorch._aot_autograd.runtime_wrappers`;
     backward compilers run below `_wrapped_bw_compiler` (`torch._dynamo.backends.common`) or
-    `get_or_compile`, 2.9 to 2.13.
+    `get_or_compile`, 2.13.
     """
     cls: type | None = None
     compiling = False
@@ -350,8 +351,7 @@ def neg_view(tensor: torch.Tensor) -> torch.Tensor:
 def is_compiled(function: Any) -> bool:
     """Whether `torch.compile` has been applied to a function, or to a module in either way.
 
-    `_torchdynamo_orig_callable`, `OptimizedModule._orig_mod`, `Module._compiled_call_impl`, 2.9 to
-    2.13.
+    `_torchdynamo_orig_callable`, `OptimizedModule._orig_mod`, `Module._compiled_call_impl`, 2.13.
     """
     if getattr(function, "_compiled_call_impl", None) is not None:
         return True
@@ -362,3 +362,29 @@ def undisturbed(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, made invisible to Dynamo: `torch.compiler.disable`, which is untyped."""
     disable: Callable[..., Any] = torch.compiler.disable
     return disable(function)  # type: ignore[no-any-return]
+
+
+def probe_instruction_sets() -> None:
+    """Find out once, before any fork, which vector instructions Inductor's C++ code may use.
+
+    Each process that compiles would otherwise build and load a test program for each of them.
+    `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached) and `supported_vec_isa_list`, 2.4 to
+    2.13. The test programs are built side by side, by forks of this process.
+    """
+    module = importlib.import_module("torch._inductor.cpu_vec_isa")
+    children = []
+    for isa in getattr(module, "supported_vec_isa_list", ()):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                bool(isa)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    probe = getattr(module, "valid_vec_isa_list", None)
+    if probe is not None:
+        probe()

@@ -19,6 +19,7 @@ from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.passes import ALL, Draft, Pass
+from torchcrux.program.context import Backend
 from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
 from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
@@ -28,7 +29,7 @@ VERIFIED_RUNS = 3
 BROKEN_LIMIT = 5
 COMMENTED = 3  # lines of the error in the repro
 PRELOAD = ("torch", "torch._dynamo", "torchcrux.oracle.judge", "torchcrux.oracle.facts")
-INDUCTOR = "torch._inductor.compile_fx"
+INDUCTOR = ("torch._inductor.compile_fx", "torchcrux._torch:probe_instruction_sets")
 SAVE_DATA = "torchcrux.oracle.data:save_data"
 FIRST_TIMEOUT = 300.0
 
@@ -45,31 +46,40 @@ class Options:
     progress: Callable[[str], None] = lambda text: None
 
 
-def open_pool(options: Options, backend: str, scratch: Path) -> Pool:
+def open_pool(options: Options, case: Case, scratch: Path) -> Pool:
     """Start the server; it imports torch while the caller goes on."""
-    jobs = options.jobs
     cores = len(os.sched_getaffinity(0))
     environment = {
-        **os.environ,
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "cache"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "OMP_NUM_THREADS": str(max(1, cores // (jobs or min(cores, 4)))),
+        "OMP_NUM_THREADS": str(max(1, cores // (options.jobs or min(cores, 4)))),
     }
-    preload = (*PRELOAD, INDUCTOR) if backend not in ("eager", "aot_eager") else PRELOAD
-    return Pool(jobs=jobs, preload=preload, env=environment)
+    inductor = INDUCTOR if _uses_inductor(case) else ()
+    return Pool(jobs=options.jobs, preload=(*PRELOAD, *inductor), env=environment)
+
+
+def _uses_inductor(case: Case) -> bool:
+    backend = case.context.backend if case.context else Backend()
+    if any("vec_isa_ok" in line for line in (case.context.config if case.context else ())):
+        return False  # the probe would find what these settings are to hide
+    return (
+        backend.name == "inductor"
+        or "inductor" in backend.source
+        or any(frame.startswith("torch/_inductor/") for frame in case.failure.frames)
+    )
 
 
 def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = None) -> Result:
-    """Reduce `case` and write repro.py and result.json into `out`, which holds it.
+    """Reduce `case` and write repro.py and result.json into `out`.
 
     Never raises for what a script or a compiler may do; PoolError and JournalError, which are
     about this machine, pass through.
     """
     started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
-        backend = case.context.backend.name if case.context else ""
-        with open_pool(options, backend, scratch) as pool:
+        with open_pool(options, case, scratch) as pool:
             session = Session(case, out, options, pool, scratch, started)
             result = session.run()
     write(result)

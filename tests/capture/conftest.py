@@ -25,7 +25,9 @@ class Scripts:
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
 
-    def run(self, text: str, *args: str, name: str = "user_script.py", check: str = "error") -> Caught:
+    def run(
+        self, text: str, *args: str, name: str = "user_script.py", check: str = "error"
+    ) -> Caught:
         return self.run_file(str(self.write(name, text)), *args, check=check)
 
     def run_file(

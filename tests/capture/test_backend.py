@@ -117,7 +117,7 @@ class Compiler:
 """
         + USE.format('Compiler("boom")'),
         "compiler",
-        ["class Compiler"],
+        ["class Compiler", "2.5"],
         [],
     ),
     "a bound method": (

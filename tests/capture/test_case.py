@@ -95,7 +95,13 @@ DAMAGE = {
     "other schema": (lambda f: (f / "case.json").write_text('{"schema": 99}'), "schema 99"),
     "keys gone": (lambda f: (f / "case.json").write_text('{"schema": 1}'), "damaged"),
     "not text": (lambda f: (f / "case.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
-    "inputs cut short": (lambda f: cut_short(f / "inputs.safetensors"), "not as long"),
+    "inputs cut short": (lambda f: cut_short(f / "inputs.safetensors"), "safetensors is damaged"),
+    "inputs a byte short": (
+        lambda f: (f / "inputs.safetensors").write_bytes(
+            (f / "inputs.safetensors").read_bytes()[:-1]
+        ),
+        "not as long",
+    ),
     "inputs gone": (lambda f: (f / "inputs.safetensors").unlink(), "cannot be read"),
     "inputs empty": (lambda f: (f / "inputs.safetensors").write_bytes(b""), "no safetensors"),
     "inputs garbage": (

@@ -1,4 +1,4 @@
-"""Whatever way a script compiles, the failing graph is caught with what `torch.compile` was given."""
+"""Whatever way a script compiles, what fails is caught with all that `torch.compile` was given."""
 
 from __future__ import annotations
 
@@ -280,5 +280,5 @@ torch.compile(lambda a, b, c: torch.relu(a[:2] + b[:2] + c[:2]), backend=COMPILE
 """
     ).case
     (group,) = case.aliases
-    a, b, c = (node.name for node in case.program.inputs)
+    a, b, _ = (node.name for node in case.program.inputs)
     assert set(group) == {a, b}

@@ -58,7 +58,10 @@ def test_a_long_sum_is_no_mismatch():
 
 def test_softmax_by_another_formula_is_no_mismatch():
     x = seeded(64, 1000) * 10
-    assert compare([x.softmax(-1)], [(x - x.logsumexp(-1, True)).exp()], [x.double().softmax(-1)]) is None
+    assert (
+        compare([x.softmax(-1)], [(x - x.logsumexp(-1, True)).exp()], [x.double().softmax(-1)])
+        is None
+    )
 
 
 def test_cancellation_beside_large_numbers_is_no_mismatch():
@@ -95,6 +98,21 @@ def test_eager_overflow_that_the_compiler_avoids_is_no_mismatch():
     assert eager.isinf().all()
     assert compare([eager], [compiled], [x.double()]) is None
     assert compare([eager], [compiled]).count == 4
+
+
+@pytest.mark.parametrize("size", [1, 64, 1000])
+def test_one_division_by_almost_zero_is_no_mismatch(size):
+    a, b = seeded(size, 64, seed=size), seeded(64, seed=2)
+    eager, compiled = 1 / (a @ b), 1 / (a * b).flip(1).cumsum(1)[:, -1]
+    assert compare([eager], [compiled], [1 / (a.double() @ b.double())]) is None
+
+
+def test_an_error_of_most_elements_is_a_mismatch_however_coarse_eager_is():
+    reference = seeded(4096).double()
+    noise = 0.02 * seeded(4096, seed=5).double() * reference
+    eager, compiled = (reference + noise).bfloat16(), (reference * 1.1 - noise).bfloat16()
+    assert compare([eager], [compiled], [reference]).count > 1000
+    assert compare([eager], [(reference - noise).bfloat16()], [reference]) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])

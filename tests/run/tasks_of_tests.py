@@ -159,6 +159,14 @@ def forks_and_both_return(payload):
     return "child"
 
 
+def forks_and_the_original_exits(payload):
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        os._exit(0)
+    return "child"
+
+
 def leaves_a_thread(payload):
     threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
     return os.getpid()

@@ -231,16 +231,20 @@ with Pool(jobs=2, env={"PYTHONPATH": sys.argv[1]}, scratch=Path(sys.argv[2])) as
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_the_main_process(tmp_path, number):
-    scratch, file = tmp_path / "scratch", tmp_path / "noted"
+def start_main(scratch, file):
     scratch.mkdir()
-    main = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, HERE, str(scratch), str(file)],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_the_main_process(tmp_path, number):
+    scratch, file = tmp_path / "scratch", tmp_path / "noted"
+    main = start_main(scratch, file)
     try:
         assert eventually(lambda: file.exists() and len(file.read_text().splitlines()) == 2)
         os.killpg(main.pid, number)
@@ -251,5 +255,20 @@ def test_nothing_outlives_the_main_process(tmp_path, number):
     assert printed == ("interrupted\n" if number == signal.SIGINT else "")
     pids = noted(file)
     assert eventually(lambda: all(is_dead(pid) for pid in pids)), pids
-    if number == signal.SIGINT:
-        assert list(scratch.iterdir()) == []
+    assert eventually(lambda: list(scratch.iterdir()) == [])
+
+
+def test_children_die_with_the_server_when_nobody_else_can_end_them(tmp_path):
+    file = tmp_path / "noted"
+    main = start_main(tmp_path / "scratch", file)
+    try:
+        assert eventually(lambda: file.exists() and len(file.read_text().splitlines()) == 2)
+        server, first, one_sleeper, _, second, other_sleeper = noted(file)
+        os.kill(main.pid, signal.SIGSTOP)
+        os.kill(server, signal.SIGKILL)
+        assert eventually(lambda: is_dead(first) and is_dead(second))
+    finally:
+        main.kill()
+        main.communicate()
+    for sleeper in (one_sleeper, other_sleeper):
+        os.kill(sleeper, signal.SIGKILL)

@@ -102,7 +102,8 @@ def test_of_a_flood_the_end_is_kept(pool):
 def test_closed_descriptors_are_no_result(pool):
     assert only(pool, "closes_the_usual_descriptors").value == "heard"
     for name in ("closes_all_descriptors", "closes_and_reopens"):
-        assert only(pool, name).status is Status.EXITED
+        outcome = only(pool, name)
+        assert (outcome.status, outcome.code) == (Status.EXITED, 74)
 
 
 def test_too_much_memory(make_pool):
@@ -137,6 +138,8 @@ def test_what_a_task_leaves_is_killed(pool, name, session):
 
 def test_a_fork_that_comes_back_is_not_the_answer(pool):
     assert only(pool, "forks_and_both_return").value == "parent"
+    outcome = only(pool, "forks_and_the_original_exits")
+    assert (outcome.status, outcome.code) == (Status.EXITED, 0)
 
 
 def test_a_child_starts_clean(pool):

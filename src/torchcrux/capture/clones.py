@@ -52,6 +52,19 @@ def _clone(
     if tensor.is_leaf:
         return leaf
     with torch.enable_grad():
-        return torch.empty_strided(
-            leaf.size(), leaf.stride(), dtype=leaf.dtype, device=leaf.device
-        ).copy_(leaf)
+        if _overlaps(leaf):
+            return leaf.view_as(leaf)  # nobody can change it in place
+        made = torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device=leaf.device)
+        return made.copy_(leaf)
+
+
+def _overlaps(tensor: torch.Tensor) -> bool:
+    """Whether several elements have one place in memory."""
+    places = sorted(zip(tensor.stride(), tensor.size(), strict=True))
+    end = 0
+    for stride, size in places:
+        if size > 1:
+            if stride <= end:
+                return True
+            end += stride * (size - 1)
+    return False

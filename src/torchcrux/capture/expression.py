@@ -7,7 +7,9 @@ made inside another one becomes a small factory, whose body assigns its free var
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
+import math
 import sys
 import textwrap
 import types
@@ -48,7 +50,7 @@ class Expressions:
     def unused(self, name: str) -> str:
         """`name`, or a variation of it that no definition has taken."""
         taken = self._slices.names() | {made for _, made in self._made.values()}
-        while name in taken:
+        while name in taken or hasattr(builtins, name):
             name += "_"
         return name
 
@@ -56,6 +58,8 @@ class Expressions:
         """The expression for `value`. Raises Inexpressible."""
         if _is_plain(value):
             return repr(value)
+        if type(value) is float:
+            return f'float("{value}")'
         if id(value) in self._made:
             return self._made[id(value)][1]
         if id(value) in self._making:
@@ -176,6 +180,8 @@ class Expressions:
 
 
 def _is_plain(value: Any) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)
     return value is None or value is ... or type(value) in (bool, int, str, bytes)
 
 
@@ -190,7 +196,7 @@ def _definition(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda:
     found: list[ast.FunctionDef | ast.Lambda] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Lambda) and code.co_name == "<lambda>":
-            if node.lineno == code.co_firstlineno:
+            if node.lineno == code.co_firstlineno and _is_of(node, code):
                 found.append(node)
         elif isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
@@ -208,6 +214,14 @@ def _definition(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda:
         if isinstance(argument, ast.arg):
             argument.annotation = None
     return node
+
+
+def _is_of(node: ast.Lambda, code: types.CodeType) -> bool:
+    """Whether `code` may come from this lambda and not from another one of its line."""
+    whole = compile(ast.Expression(node), "", "eval")
+    (alone,) = (const for const in whole.co_consts if isinstance(const, types.CodeType))
+    used = {*code.co_names, *code.co_freevars}
+    return used == set(alone.co_names) and code.co_varnames == alone.co_varnames
 
 
 def _set_defaults(

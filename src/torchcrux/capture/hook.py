@@ -18,7 +18,7 @@ import torch
 
 from torchcrux import _torch
 from torchcrux.capture.context import surroundings
-from torchcrux.capture.frames import strip
+from torchcrux.capture.frames import without_our_frames
 from torchcrux.capture.lower import describe, lower
 from torchcrux.capture.records import Records
 from torchcrux.capture.spelling import Spelling
@@ -166,8 +166,7 @@ class Watcher:
     ) -> None:
         if _torch.is_control_flow(error) or hasattr(error, _MARK):
             return
-        strip(error)
-        failure = from_exception(error, compiling=True)
+        failure = _described(error, compiling=True)
         maybe = _torch.is_graph_break(error)
         name = self.records.add(
             graph.program, graph.context, failure, tensors, notes=graph.notes, maybe=maybe
@@ -227,8 +226,7 @@ class Watcher:
     ) -> None:
         if _torch.is_control_flow(error) or hasattr(error, _MARK):
             return
-        strip(error)
-        failure = from_exception(error, compiling=False)
+        failure = _described(error, compiling=False)
         program, tensors = _with_arguments(graph, args)
         notes = list(graph.notes)
         changed = [
@@ -267,8 +265,7 @@ class Watcher:
         graph = None if found is None else self._by_class.get(found[0])
         if found is None or graph is None:
             return
-        strip(error)
-        failure = from_exception(error, compiling=found[1], backward=True)
+        failure = _described(error, compiling=found[1], backward=True)
         args = [held() for held in graph.last]
         program, tensors = _with_arguments(graph, args)
         lost = [
@@ -284,8 +281,7 @@ class Watcher:
         _mark(error, name)
 
     def _frontend_failed(self, error: Exception) -> None:
-        strip(error)
-        failure = from_exception(error, compiling=True)
+        failure = _described(error, compiling=True)
         failure = replace(failure, kind=Kind.FRONTEND, stage=Stage.DYNAMO)
         _mark(error, self.records.add(None, None, failure, {}))
 
@@ -304,6 +300,16 @@ def _chain(error: BaseException | None) -> Sequence[BaseException]:
         links.append(error)
         error = error.__cause__ or error.__context__
     return links
+
+
+def _described(error: Exception, *, compiling: bool, backward: bool = False) -> Failure:
+    """The failure that an exception is, with a traceback that does not show us."""
+    whole = error.__traceback__
+    error.__traceback__ = without_our_frames(whole)
+    try:
+        return from_exception(error, compiling=compiling, backward=backward)
+    finally:
+        error.__traceback__ = whole
 
 
 def _mark(error: BaseException, name: str) -> None:

@@ -27,10 +27,11 @@ _WORST = 4.0
 """A compiled error counts if it exceeds 8 times eager's root mean square error and 4 times eager's
 largest, among elements of similar size. Two orders of summation differ by 2 to 3."""
 
-_OVERALL = 5.0
+_OVERALL = 3.0
+_MOST = 0.75
 _MANY = 64
-"""The same in the norm of the whole tensor, from 64 elements on: an error that most elements have
-shows there, however coarse the dtype."""
+"""From 64 elements on, an error that most of them have shows in the norm of the whole tensor, if 3
+of 4 elements that differ are also further away than eager's: of two roundings it is every other."""
 
 _SIMILAR = 3
 """Binary orders of magnitude above its own in which an element finds its like."""
@@ -51,12 +52,14 @@ _EXPONENTS = 2200
 @dataclass(slots=True)
 class Spread:
     """Eager's distance from the reference by the binary exponent of the reference, and that of
-    the compiled result as a whole."""
+    the compiled result over all elements (`further` of the `differing` ones it is the larger)."""
 
     squares: torch.Tensor
     counts: torch.Tensor
     worst: torch.Tensor
     compiled: float = 0.0
+    differing: int = 0
+    further: int = 0
     rounding: float = 0.0
 
     @classmethod
@@ -73,7 +76,10 @@ class Spread:
             self.squares.index_add_(0, place, error * error)
             self.counts.index_add_(0, place, torch.ones_like(error))
             self.worst.scatter_reduce_(0, place, error, "amax")
-            self.compiled += float((two - known).abs().square().sum())
+            its = (two - known).abs()
+            self.compiled += float(its.square().sum())
+            self.differing += int((one != two).sum())
+            self.further += int(((its > error) & (one != two)).sum())
             self.rounding += float((known.abs() * eps / 2).square().sum())
         return self
 
@@ -81,7 +87,11 @@ class Spread:
     def systematic(self) -> bool:
         """Whether the compiled result as a whole is further away than eager and rounding are."""
         usual = max(float(self.squares.sum()), self.rounding)
-        return float(self.counts.sum()) >= _MANY and self.compiled > _OVERALL**2 * usual
+        return (
+            self.differing >= _MANY
+            and self.further > _MOST * self.differing
+            and self.compiled > _OVERALL**2 * usual
+        )
 
     def bounds(self) -> torch.Tensor:
         """For each exponent the error that is still like eager's. What happens to smaller numbers

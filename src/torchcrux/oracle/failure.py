@@ -18,7 +18,7 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
-from torchcrux.oracle.message import gist, without_notes
+from torchcrux.oracle.message import gist, statement, without_notes
 
 
 class Kind(str, Enum):
@@ -120,7 +120,8 @@ def from_exception(exc: BaseException, *, compiling: bool, backward: bool = Fals
     backward = backward or any(name in _BACKWARD for name in names)
     chain = list(_chain(exc, trace[_entry(names) :]))
     exceptions = tuple((_qualified(error), str(error)) for error in chain)
-    exceptions += _embedded(exceptions[-1][1])
+    if exceptions[-1][0].startswith("torch."):
+        exceptions += _embedded(exceptions[-1][1])
     types = [name for name, _ in exceptions]
     called = "torch/_dynamo/output_graph.py:_call_user_compiler" in names
     failed = any(_short(name) in ("BackendCompilerFailed", "InductorError") for name in types)
@@ -207,12 +208,12 @@ def _graph_call(names: list[str], wrapper: int) -> int:
 
 
 def _frames(exc: BaseException) -> list[FrameType]:
-    frames = []
-    trace = exc.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame)
-        trace = trace.tb_next
-    return frames
+    """Outermost first, without our own: a hook may stand between the user and the compiler."""
+    return [
+        frame
+        for frame, _ in tracebacks.walk_tb(exc.__traceback__)
+        if not str(frame.f_globals.get("__name__", "")).startswith("torchcrux.")
+    ]
 
 
 _PACKAGES = re.compile(r"^.*/(?:site|dist)-packages/")
@@ -268,7 +269,7 @@ def _embedded(message: str) -> tuple[tuple[str, str], ...]:
     found = _EMBEDDED.match(message.strip())
     if found is None:
         return ()
-    rest = without_notes(found.group(2)).strip()
+    rest = statement(found.group(2))
     return ((found.group(1), rest), *_embedded(rest))
 
 

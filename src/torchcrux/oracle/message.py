@@ -29,6 +29,8 @@ _COMPILER = re.compile(
 )
 _TRITON = re.compile(r"\Aat \d+:\d+:\n(?:.*\n)*?[ ]*\^[ ]*\n", re.MULTILINE)
 _LENGTH = 500
+_READ = 20_000
+"""Characters of a message that are compared: enough for any sentence, and never slow."""
 
 
 def without_notes(message: str) -> str:
@@ -48,10 +50,15 @@ def essence(message: str) -> str:
             return "\n".join([text.splitlines()[0], *errors] if output.start() else errors)
     text = _TRITON.sub("", text)
     target = _TARGET.search(text)
-    if target is not None:
-        return f"{text[: target.start()].rstrip()}\ntarget: {target.group(1)}"
-    dump = _DUMP.search(text)
-    return text[: dump.start()].rstrip() if dump else text
+    said = statement(text)
+    return said if target is None else f"{said}\ntarget: {target.group(1)}"
+
+
+def statement(message: str) -> str:
+    """`message` up to the dump of an operation or a graph."""
+    text = without_notes(message)
+    ends = [found.start() for found in (_TARGET.search(text), _DUMP.search(text)) if found]
+    return text[: min(ends)].strip() if ends else text.strip()
 
 
 def gist(message: str) -> str:
@@ -65,7 +72,7 @@ def normalised(message: str) -> tuple[str, ...]:
     ``<path>`` and ``<hash>``, and numbered names lose their number."""
     words: list[str] = []
     last: tuple[str, ...] = ()
-    for clause in re.split(r"[;\n]", _plain(message)):
+    for clause in re.split(r"[;\n]", _plain(message[:_READ])):
         tokens = tuple(_tokens(clause))
         if tokens and tokens != last:  # one clause for each dimension counts once
             words.extend(tokens)
@@ -81,7 +88,7 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r'File "[^"]*", line \d+(?:, in \S+)?', " <path> "),
         (r"(?<![\w.)\]])(?:~|\.{1,2})?(?:/[\w.+@~=-]+){2,}/?(?::\d+)*", " <path> "),
         (
-            r"(?<![\w/])(?:[\w.+-]+/)*[\w.+-]+\.(?:py|cpp|cc|cu|h|hpp|so|o|ptx|ll|ttir)\b(?::\d+)*",
+            r"(?<![\w/.+-])(?:[\w.+-]+/)*[\w.+-]+\.(?:py|cpp|cc|cu|h|hpp|so|o|ptx|ll|ttir)\b(?::\d+)*",
             " <path> ",
         ),
         (r"\b[a-z2-7]{40,}\b", " <hash> "),

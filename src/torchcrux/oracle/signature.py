@@ -146,9 +146,10 @@ _PLUMBING = re.compile(
     | utils/_stats | utils/_python_dispatch | fx/interpreter | fx/graph_module
     | fx/_lazy_graph_module | fx/experimental/proxy_tensor | fx/experimental/symbolic_shapes
     | _subclasses/fake_tensor | _subclasses/functional_tensor | _inductor/output_code
-    | _dynamo/\w+ | _dynamo/repro/\w+ | _dynamo/backends/common | _functorch/aot_autograd
+    | _inductor/compile_fx | _dynamo/\w+ | _dynamo/repro/\w+ | _dynamo/backends/common
+    | _functorch/aot_autograd
     | _functorch/_aot_autograd/(?:
-        utils | runtime_wrappers | subclass_codegen | graph_compile | graph_capture_wrappers )
+        utils | runtime_wrappers | subclass_codegen | graph_compile | graph_capture\w* )
     )\.py:""",
     re.VERBOSE,
 )

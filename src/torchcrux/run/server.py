@@ -274,6 +274,9 @@ class Server:
             processes.kill(left)
             time.sleep(_BURIAL / 10)
         remove(self._scratch)
+        if os.getppid() != self._settings.parent:
+            # Nobody is left to remove the directory of the pool.
+            remove(self._scratch.parent)
 
 
 def main() -> None:
@@ -285,8 +288,11 @@ def main() -> None:
         linux.die_with(settings.parent, signal.SIGTERM)
     linux.adopt_orphans()
     os.chdir(settings.scratch)
-    for name in settings.preload:
-        importlib.import_module(name)
+    for entry in settings.preload:
+        name, _, function = entry.partition(":")
+        module = importlib.import_module(name)
+        if function:
+            getattr(module, function)()
     # The children share these objects; a collection would write to every page of them.
     gc.collect()
     gc.freeze()

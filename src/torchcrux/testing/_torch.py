@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -39,8 +40,10 @@ def restored_configuration() -> Iterator[None]:
     try:
         yield
     finally:
-        for module, values in zip(modules, saved, strict=True):
-            module.load_config(values)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # settings that no longer do anything
+            for module, values in zip(modules, saved, strict=True):
+                module.load_config(values)
         torch._dynamo.reset()
 
 

@@ -1,0 +1,137 @@
+"""Wrong numbers: each compiled graph against eager, judged by a float64 run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from torchcrux.capture.clones import clone_inputs
+from torchcrux.capture.script import Ending
+from torchcrux.oracle.failure import Kind
+
+WRONG = {
+    "an output": """
+f = torch.compile(lambda x: torch.relu(x) * 2, backend="relu_accuracy_error_TESTING_ONLY")
+f(torch.ones(3))
+print("not reached")
+""",
+    "a changed input": """
+def backend(gm, inputs):
+    def run(x):
+        y, = gm.forward(x)
+        x.add_(1)
+        return (y,)
+    return run
+torch.compile(lambda x: x * 2, backend=backend)(torch.ones(3))
+print("not reached")
+""",
+    "a second shape": """
+def backend(gm, inputs):
+    def run(*args):
+        out, = gm.forward(*args)
+        return (out * 1.5 if out.shape[0] == 5 else out,)
+    return run
+f = torch.compile(lambda x: x * 2, backend=backend, dynamic=True)
+f(torch.ones(3)); f(torch.ones(4)); f(torch.ones(5))
+print("not reached")
+""",
+    "a swallowing script": """
+f = torch.compile(lambda x: torch.relu(x) * 2, backend="relu_accuracy_error_TESTING_ONLY")
+try:
+    f(torch.ones(3))
+except Exception:
+    print("not reached")
+print("not reached")
+""",
+}
+
+
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
+def test_wrong_numbers_end_the_script(scripts, text, capfd):
+    found = scripts.run("import torch\n" + text, check="accuracy")
+    assert found.ending is Ending.CAUGHT, found
+    assert found.case.failure.kind is Kind.ACCURACY
+    assert found.case.failure.metric["attribute"] == "values"
+    assert not found.swallowed
+    assert found.exception is None
+    printed = capfd.readouterr()
+    assert "not reached" not in printed.out
+    assert printed.err == ""
+
+
+def test_the_inputs_are_those_before_the_call(scripts):
+    found = scripts.run("import torch\n" + WRONG["a changed input"], check="accuracy")
+    (values,) = found.case.tensors().values()
+    assert values.tolist() == [1.0, 1.0, 1.0]
+
+
+RIGHT = {
+    "dropout in Inductor": """
+f = torch.compile(lambda x: torch.nn.functional.dropout(x, 0.5) + torch.rand_like(x))
+f(torch.ones(64))
+""",
+    "in place on aliases": """
+def f(a, b):
+    a.mul_(2)
+    return a + b
+base = torch.ones(6)
+torch.compile(f, backend="aot_eager")(base[:4], base[2:])
+assert base.tolist() == [2, 2, 2, 2, 1, 1]
+""",
+    "training": """
+layer = torch.nn.Linear(4, 4)
+f = torch.compile(lambda x: torch.relu(layer(x)).sum(), backend="aot_eager")
+for _ in range(3):
+    f(torch.ones(2, 4)).backward()
+    assert layer.weight.grad is not None
+""",
+    "random numbers go on as without us": """
+torch.manual_seed(0)
+f = torch.compile(lambda x: x + torch.rand(3), backend="eager")
+f(torch.ones(3))
+compiled = torch.rand(2)
+torch.manual_seed(0)
+torch.rand(3)
+assert torch.equal(torch.rand(2), compiled)
+""",
+    "an error when it runs": """
+def backend(gm, inputs):
+    def run(*args): raise RuntimeError("mine")
+    return run
+try:
+    torch.compile(lambda x: x + 1, backend=backend)(torch.ones(2))
+except RuntimeError as e:
+    assert str(e) == "mine"
+""",
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_numbers_pass(scripts, name):
+    found = scripts.run("import torch\n" + RIGHT[name], check="accuracy")
+    assert found.status == 0
+    assert found.broken == ()
+    if name == "an error when it runs":
+        assert found.case.failure.kind is Kind.RUNTIME_ERROR
+    else:
+        assert found.ending is Ending.PASSED, found
+        assert found.graphs
+
+
+def test_clones_behave_as_the_originals():
+    base = torch.arange(12.0).reshape(3, 4)
+    leaf = torch.ones(4, requires_grad=True)
+    inner = (leaf * 2).expand(3, 4)
+    values = [base.t(), base[1], leaf, inner, 5, torch.tensor([1j]).conj(), torch.empty(0, 3)]
+    copies = clone_inputs(values)
+    for value, copied in zip(values, copies, strict=True):
+        if not isinstance(value, torch.Tensor):
+            assert copied is value
+            continue
+        assert torch.equal(value, copied)
+        assert (value.stride(), value.dtype) == (copied.stride(), copied.dtype)
+        assert (value.requires_grad, value.is_leaf) == (copied.requires_grad, copied.is_leaf)
+        assert value.is_conj() == copied.is_conj()
+    copies[1].fill_(-1)
+    assert copies[0][:, 1].tolist() == [-1] * 4
+    assert base[1].tolist() == [4, 5, 6, 7]
