@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -49,6 +50,10 @@ def run_command(
         caught = _catch(target, args, module, choices.check, Path(name), ui)
         if caught.case is None:
             return _nothing(caught)
+        if caught.case.program is None:
+            own = _without_compiler(target, args, module, caught, Path(name) / "3", ui)
+            if own is not None:
+                return own
         out = choices.out or new_folder(OUT, target if module else Path(target).stem)
         out.mkdir(parents=True, exist_ok=True)
         shutil.move(str(caught.case.folder), out / "case")
@@ -59,7 +64,8 @@ def run_command(
             status="not_reproduced",
             folder=out,
             failure=case.failure,
-            message="It failed before there was a graph, in the front end of torch.compile.",
+            message="It failed before there was a graph, in the front end of torch.compile;"
+            " without torch.compile the script does not fail.",
         )
         write(result)
         return result
@@ -104,6 +110,27 @@ def _nothing(caught: Caught) -> Result:
         case Ending.OTHER_ERROR:
             return Result(status="not_a_bug", message=caught.message)
     return Result(status="no_failure", message=caught.message)
+
+
+def _without_compiler(
+    target: str, args: tuple[str, ...], module: bool, caught: Caught, folder: Path, ui: Terminal
+) -> Result | None:
+    """The result if the script fails without torch.compile too, else None."""
+    ui.say("torch.compile failed before there was a graph. Running the script without it.")
+    plain = run_script(
+        target,
+        args,
+        module=module,
+        check="error",
+        folder=folder,
+        env={**os.environ, "TORCHDYNAMO_DISABLE": "1"},
+        quiet_output=True,
+    )
+    if plain.exception is None or caught.exception is None:
+        return None
+    error = plain.exception
+    message = f"The script fails without torch.compile as well: {error.type}: {error.message}"
+    return Result(status="not_a_bug", message=message)
 
 
 def _caught_message(case: Case) -> str:

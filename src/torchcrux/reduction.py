@@ -23,6 +23,7 @@ from torchcrux.passes.context import PlainContext
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.inputs import without_gradients
 from torchcrux.program.ir import Program, Value
+from torchcrux.program.spec import Number, Tensor
 
 
 class Stopped(Exception):
@@ -218,6 +219,8 @@ def _forms(failure: Failure) -> tuple[Form, ...]:
 
 
 def _formed(draft: Draft, form: Form, failure: Failure) -> Draft:
+    if draft.context.dynamic is None and _is_symbolic(draft.program):
+        draft = replace(draft, context=replace(draft.context, dynamic=True))
     if form in (Form.PLAIN, Form.PLAIN_STORED):
         if failure.stage is not Stage.BACKWARD:
             draft = without_gradients(draft)
@@ -231,6 +234,15 @@ def _formed(draft: Draft, form: Form, failure: Failure) -> Draft:
             draft, program=Program((*nodes, *draft.program.calls), draft.program.outputs)
         )
     return draft
+
+
+def _is_symbolic(program: Program) -> bool:
+    """Whether the compiler saw sizes that are not numbers, however the user asked for that."""
+    return any(
+        isinstance(node.spec, (Number, Tensor))
+        and bool(node.spec.symbol if isinstance(node.spec, Number) else node.spec.symbols)
+        for node in program.inputs
+    )
 
 
 def _is_ambient(edit: Edit) -> bool:

@@ -100,14 +100,12 @@ class Session:
         if self.case.program is None or self.case.context is None:
             raise ValueError("a failure without a graph cannot be reduced")
         captured = Draft(self.case.program, self.case.context)
-        obstacles = _obstacles(captured.program)
         base = Result(
             status="not_reproduced",
             folder=self.out,
             failure=self.case.failure,
             layer=captured.context.backend.name,
             jobs=self.pool.jobs,
-            obstacles=obstacles,
         )
         with Journal(self.case.folder / "journal.jsonl") as journal:
             values = Values(
@@ -116,6 +114,7 @@ class Session:
                 self.case.inputs,
                 self.case.stored,
                 self.scratch,
+                frozenset(name.rpartition(".")[2] for name, _ in self.case.failure.exceptions),
                 self.options.timeout,
             )
             try:
@@ -128,6 +127,7 @@ class Session:
                 )
             except ValuesLost as error:
                 return replace(base, message=f"{error}. {self._kept()}")
+            base = replace(base, obstacles=_obstacles(values.draft.program))
             values.draft = draft
             return self._reduce(base, draft, captured, values, journal)
 
@@ -257,7 +257,7 @@ class Session:
         return FIRST_TIMEOUT
 
     def _kept(self) -> str:
-        return f"What was caught lies in {self.case.folder}"
+        return " ".join([f"What was caught lies in {self.case.folder}.", *self.case.notes])
 
 
 def comment(failure: Failure) -> str:

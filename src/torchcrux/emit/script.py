@@ -44,8 +44,10 @@ def script(program: Program, context: Context, *, accuracy: bool = False, note: 
     lines = head
     if state:
         lines += ["", *state]
-    if context.backend.source:
-        lines += ["", "", *context.backend.source.strip().splitlines()]
+    imports, source = _split_imports(context.backend.source)
+    lines[1:1] = [line for line in imports if line not in lines]
+    if source:
+        lines += ["", "", *source]
     lines += ["", "", *function, "", "", *body]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
     return "\n".join(lines) + "\n"
@@ -72,6 +74,17 @@ def probed(program: Program, context: Context, probe: str) -> str:
             "",
         ]
     )
+
+
+def _split_imports(source: str) -> tuple[list[str], list[str]]:
+    """The one-line imports at the top of a backend's source, and the rest."""
+    lines = source.strip().splitlines()
+    count = 0
+    for line in lines:
+        if line and not (line.startswith(("import ", "from ")) and not line.endswith(("(", "\\"))):
+            break
+        count += 1
+    return [line for line in lines[:count] if line], lines[count:]
 
 
 def _load(program: Program) -> list[str]:

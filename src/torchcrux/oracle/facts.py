@@ -35,8 +35,10 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     specs: dict[str, Any] = {}
     elements: dict[str, list[Any]] = {}
     kept: dict[str, torch.Tensor] = {}
+    probed: list[str] = []
 
     def probe(name: str, value: Any) -> None:
+        probed.append(name)
         spec = measure(value)
         if spec is not None:
             specs[name] = spec_to_json(spec)
@@ -50,16 +52,24 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     module = types.ModuleType("__main__")
     module.__dict__.update({"__file__": str(path), PROBE: probe})
-    error = None
+    error, kind = None, ""
     try:
         exec(compile(payload["text"], str(path), "exec"), module.__dict__)
     except Exception as raised:
         error = "".join(traceback.format_exception_only(raised)).strip()
+        kind = type(raised).__name__
     if save:
         from safetensors.torch import save_file
 
         save_file(kept, payload["file"])
-    return {"specs": specs, "elements": elements, "error": error, "saved": sorted(kept)}
+    return {
+        "specs": specs,
+        "elements": elements,
+        "probed": probed,
+        "error": error,
+        "type": kind,
+        "saved": sorted(kept),
+    }
 
 
 def _tensors(name: str, value: Any) -> list[tuple[str, Any]]:

@@ -30,8 +30,9 @@ class Verdict(str, Enum):
 def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Judge ``payload["text"]``.
 
-    `names` are the variables of the text, `expected` and `expected_names` the failure to compare
-    with and the names in its program, `match` an optional regular expression, `data` maps keys of
+    `renamed` maps the names of its values, in the text and in the graph that Dynamo makes of it,
+    to their names in the captured program; `expected` and `expected_names` are the failure to
+    compare with and all names of that program; `match` an optional regular expression, `data` maps keys of
     the script's data file to (file, key) pairs, `reference` whether a float64 run can serve as
     one. Returns verdict, failure, reason, and seconds spent in the compiled run.
     """
@@ -72,7 +73,12 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
         return answer(Verdict.INVALID, f"eager fails as well: {eager.message}")
     pattern = re.compile(payload["match"]) if payload.get("match") else None
     difference = why_different(
-        expected, payload["expected_names"], failure, payload["names"], match=pattern
+        expected,
+        payload["expected_names"],
+        failure,
+        list(payload["renamed"]),
+        match=pattern,
+        renamed=payload["renamed"],
     )
     if difference is not None:
         return answer(Verdict.DIFFERENT, difference)

@@ -22,6 +22,7 @@ from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.context import Context
+from torchcrux.program.ir import Op
 from torchcrux.run import Outcome, Pool, Status, Task
 
 JUDGE = "torchcrux.oracle.judge:judge"
@@ -131,7 +132,7 @@ class Oracle:
             JUDGE,
             {
                 "text": text,
-                "names": sorted(set(variables(draft.program).values())),
+                "renamed": _renamed(draft),
                 "expected": self.expected.to_json(),
                 "expected_names": sorted(self.names),
                 "match": self.match,
@@ -154,6 +155,16 @@ class Oracle:
             case Status.OUT_OF_MEMORY:
                 return Answer(Verdict.DIFFERENT, text, reason="it ran out of memory")
         return Answer(Verdict.BROKEN, text, reason=outcome.error or outcome.status.value)
+
+
+def _renamed(draft: Draft) -> dict[str, str]:
+    """Names of values in a script, and those that Dynamo derives from them, to captured names."""
+    renamed = {}
+    for name, variable in variables(draft.program).items():
+        renamed[variable] = name
+        if draft.program.by_name[name].op is Op.INPUT:
+            renamed[f"l_{variable}_"] = renamed[f"L_{variable}_"] = name
+    return renamed
 
 
 def hinted(draft: Draft, failure: Failure) -> int:

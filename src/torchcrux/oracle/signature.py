@@ -7,8 +7,9 @@ It has not another exception, another sentence, or another place in the compiler
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from torchcrux.oracle.failure import WRAPPERS, Failure, Kind
 from torchcrux.oracle.message import essence, normalised, stem, without_notes
@@ -70,9 +71,11 @@ def why_different(
     b_names: Collection[str],
     *,
     match: re.Pattern[str] | None = None,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> str | None:
     """Why `b` is not the failure `a`, as a sentence; None if it is.
 
+    `renamed` tells what the values of b's program are called in that of a.
     `match`, if given, replaces the comparison of messages and frames: it must be found in any
     message of `b` or in its traceback.
     """
@@ -88,7 +91,7 @@ def why_different(
         return f"its message does not match {match.pattern!r}: {b.exception}: {b.message}"
     if one.types != two.types:
         return f"it raises {_arrow(two.types)} instead of {_arrow(one.types)}"
-    if not _alike(one, two):
+    if not _alike(one, two, {(stem(new), stem(old)) for new, old in renamed.items()}):
         return f"its message is {b.message!r} instead of {a.message!r}"
     depth = 1 if len([word for word in one.message if word.isidentifier()]) >= _TERSE else _DEPTH
     if one.frames and two.frames and one.frames[-depth:] != two.frames[-depth:]:
@@ -98,10 +101,10 @@ def why_different(
     return None
 
 
-def _alike(one: Signature, two: Signature) -> bool:
+def _alike(one: Signature, two: Signature, pairs: set[tuple[str, str]]) -> bool:
     """Whether the words are equal, one by one, but for names that the other program lacks.
 
-    A word that is a value's name in both programs must stay: operations often lend their name to
+    `pairs` are new and old names of one value. A word that is a value's name in both must stay: operations often lend their name to
     their value, and "no lowering for softmax" is not "no lowering for layer_norm".
     """
     if len(one.message) != len(two.message):
@@ -109,7 +112,7 @@ def _alike(one: Signature, two: Signature) -> bool:
     renamed: dict[str, str] = {}
     back: dict[str, str] = {}
     for a, b in zip(one.message, two.message, strict=True):
-        if a == b:
+        if a == b or (b, a) in pairs:
             continue
         if a not in one.names or b not in two.names or a in two.names or b in one.names:
             return False

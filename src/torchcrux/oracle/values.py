@@ -16,6 +16,7 @@ from torchcrux.program.ir import Dataflow, Node, Op, Program, Value
 from torchcrux.program.serial import spec_from_json
 from torchcrux.run import Pool, Status, Task
 
+MOST_OBSTACLES = 20
 OBSERVE = "torchcrux.oracle.facts:observe"
 
 
@@ -29,13 +30,15 @@ class ValuesLost(Exception):
 
 @dataclass
 class Values:
-    """Eager's values for one captured program. `inputs` is its safetensors file."""
+    """Eager's values for one captured program. `inputs` is its safetensors file; `exceptions` are
+    the class names in the failure that was captured."""
 
     pool: Pool
     draft: Draft
     inputs: Path
     stored_inputs: frozenset[str]
     scratch: Path
+    exceptions: frozenset[str] = frozenset()
     timeout: float | None = None
     known: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -48,17 +51,26 @@ class Values:
     def facts(self) -> Draft:
         """The draft with what an eager run tells: specs, ranges of integers, small literals.
 
-        Calls that cannot be written are cut out of the result; their values stay inputs.
-        Raises EagerFails if the program fails without a compiler too.
+        Calls that cannot be written are cut out of the result; their values stay inputs. So is a
+        call whose text does not run, if the captured failure is not the one that eager shows.
+        Raises EagerFails if the program fails in eager as it does when it is compiled.
         """
-        program = _writable(self.draft.program)
-        found = self._observe(program, save=())
-        if found["error"] is not None:
-            raise EagerFails(found["error"])
-        nodes = tuple(
-            _with_facts(node, found["specs"], found["elements"]) for node in program.nodes
-        )
-        return replace(self.draft, program=replace(program, nodes=nodes))
+        for _ in range(MOST_OBSTACLES):
+            program = _writable(self.draft.program)
+            found = self._observe(program, save=())
+            error = found["error"]
+            if error is None:
+                nodes = tuple(
+                    _with_facts(node, found["specs"], found["elements"]) for node in program.nodes
+                )
+                return replace(self.draft, program=replace(program, nodes=nodes))
+            failing = next((n for n in program.calls if n.name not in found["probed"]), None)
+            if failing is None or found["type"] in self.exceptions:
+                raise EagerFails(error)
+            self.draft = self.draft.with_nodes(
+                **{failing.name: replace(failing, obstacle=f"its text does not run: {error}")}
+            )
+        raise ValuesLost(f"{MOST_OBSTACLES} calls of the graph do not run as text")
 
     def ensure(self, drafts: Iterable[Draft]) -> None:
         """Bring to disk what the inputs of `drafts` need of eager's values, in one eager run."""
