@@ -22,6 +22,7 @@ from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
 from torchcrux.passes.context import PlainContext
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.inputs import without_gradients
+from torchcrux.program.cut import writable
 from torchcrux.program.ir import Program, Value
 from torchcrux.program.spec import Number, Tensor
 
@@ -79,7 +80,7 @@ class Reducer:
     def run(self) -> Draft:
         """The smallest draft found. Raises NotReproduced, or Stopped with `best` set if it has one."""
         self.oracle.on_answer = self._remember
-        draft = self._cut(self.draft)
+        draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
         changed = True
         while changed:
             before = draft

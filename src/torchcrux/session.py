@@ -12,6 +12,7 @@ from pathlib import Path
 
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
+from torchcrux.emit.inputs import tensors
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import gist
@@ -62,10 +63,18 @@ def _uses_inductor(case: Case) -> bool:
     backend = case.context.backend if case.context else Backend()
     if any("vec_isa_ok" in line for line in (case.context.config if case.context else ())):
         return False  # the probe would find what these settings are to hide
+    if case.program is not None and _on_accelerator(case.program):
+        return False  # importing Inductor's code generation may initialise the accelerator
     return (
         backend.name == "inductor"
         or "inductor" in backend.source
         or any(frame.startswith("torch/_inductor/") for frame in case.failure.frames)
+    )
+
+
+def _on_accelerator(program: Program) -> bool:
+    return any(
+        spec.device != "cpu" for node in program.nodes for spec in tensors(node.spec)
     )
 
 
@@ -114,7 +123,7 @@ class Session:
                 self.case.inputs,
                 self.case.stored,
                 self.scratch,
-                frozenset(name.rpartition(".")[2] for name, _ in self.case.failure.exceptions),
+                "\n".join(f"{name}: {text}" for name, text in self.case.failure.exceptions),
                 self.options.timeout,
             )
             try:

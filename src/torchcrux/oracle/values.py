@@ -11,8 +11,8 @@ from torchcrux.emit.script import probed
 from torchcrux.oracle.facts import PROBE
 from torchcrux.passes.base import Draft
 from torchcrux.program import spec as specs
-from torchcrux.program.cut import keep
-from torchcrux.program.ir import Dataflow, Node, Op, Program, Value
+from torchcrux.program.cut import writable
+from torchcrux.program.ir import Node, Op, Program, Value
 from torchcrux.program.serial import spec_from_json
 from torchcrux.run import Pool, Status, Task
 
@@ -30,15 +30,15 @@ class ValuesLost(Exception):
 
 @dataclass
 class Values:
-    """Eager's values for one captured program. `inputs` is its safetensors file; `exceptions` are
-    the class names in the failure that was captured."""
+    """Eager's values for one captured program. `inputs` is its safetensors file; `messages` are
+    those of the failure that was captured."""
 
     pool: Pool
     draft: Draft
     inputs: Path
     stored_inputs: frozenset[str]
     scratch: Path
-    exceptions: frozenset[str] = frozenset()
+    messages: str = ""
     timeout: float | None = None
     known: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Values:
         Raises EagerFails if the program fails in eager as it does when it is compiled.
         """
         for _ in range(MOST_OBSTACLES):
-            program = _writable(self.draft.program)
+            program = writable(self.draft.program)
             found = self._observe(program, save=())
             error = found["error"]
             if error is None:
@@ -65,7 +65,7 @@ class Values:
                 )
                 return replace(self.draft, program=replace(program, nodes=nodes))
             failing = next((n for n in program.calls if n.name not in found["probed"]), None)
-            if failing is None or found["type"] in self.exceptions:
+            if failing is None or error in self.messages:
                 raise EagerFails(error)
             self.draft = self.draft.with_nodes(
                 **{failing.name: replace(failing, obstacle=f"its text does not run: {error}")}
@@ -85,7 +85,7 @@ class Values:
         if not missing:
             return
         file = self.scratch / f"values-{len(self.known)}.safetensors"
-        found = self._observe(_writable(self.draft.program), save=sorted(missing), file=file)
+        found = self._observe(writable(self.draft.program), save=sorted(missing), file=file)
         if found["error"] is not None:
             raise EagerFails(found["error"])
         for key in found["saved"]:
@@ -131,19 +131,6 @@ class Values:
             )
         found: Mapping[str, Any] = outcome.value
         return found
-
-
-def _writable(program: Program) -> Program:
-    """The program without the calls that have an obstacle."""
-    if not any(node.obstacle for node in program.calls):
-        return program
-    flow = Dataflow(program)
-    kept = [
-        i
-        for i, node in enumerate(program.nodes)
-        if node.op is not Op.INPUT and node.obstacle is None
-    ]
-    return keep(flow, kept)
 
 
 def _keys(node: Node) -> list[str]:

@@ -58,6 +58,18 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
     return Program((*inputs, *calls), results)
 
 
+def writable(program: Program) -> Program:
+    """The program without the calls that have an obstacle; what they computed becomes inputs."""
+    if not any(node.obstacle for node in program.calls):
+        return program
+    kept = (
+        i
+        for i, node in enumerate(program.nodes)
+        if node.op is not Op.INPUT and node.obstacle is None
+    )
+    return keep(Dataflow(program), kept)
+
+
 def _can_return(node: Node) -> bool:
     return not isinstance(node.spec, (Nothing, Opaque))
 

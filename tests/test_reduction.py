@@ -1,0 +1,220 @@
+"""The passes and the search together, on programs of hundreds of calls, with a fake oracle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.oracle import Answer
+from torchcrux.passes import ALL, Draft
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Node, Op, Program, Ref, Region, Value
+from torchcrux.program.spec import Tensor
+from torchcrux.reduction import NotReproduced, Reducer, Stopped
+
+T = Tensor((2, 3))
+
+
+def failure(kind=Kind.COMPILE_ERROR, message="no schedule"):
+    return Failure(kind, Stage.BACKEND, (("CompileError", message),), ())
+
+
+def chain(n, **special):
+    """x -> c0 -> c1 -> ...; `special` gives some calls another target, by name."""
+    nodes = [Node("x", Op.INPUT, spec=T)]
+    for i in range(n):
+        name = f"c{i}"
+        target = special.get(name, "torch.sin")
+        nodes.append(Node(name, Op.FUNCTION, target, (Ref(nodes[-1].name),), spec=T))
+    return Draft(Program(tuple(nodes), (nodes[-1].name,)), Context())
+
+
+def residual(n, **special):
+    """Each call adds its input to that of the call three before."""
+    draft = chain(n, **special)
+    nodes = list(draft.program.nodes)
+    for i in range(4, len(nodes)):
+        uses = (Ref(nodes[i - 1].name), Ref(nodes[i - 3].name))
+        nodes[i] = replace(nodes[i], args=uses)
+    return replace(draft, program=replace(draft.program, nodes=tuple(nodes)))
+
+
+@dataclass
+class FakeOracle:
+    """Fails in the same way while `fails(draft)`; counts what it is asked, each text once."""
+
+    fails: object
+    expected: Failure = field(default_factory=failure)
+    on_answer: object = None
+    asked: dict = field(default_factory=dict)
+    rounds: int = 0
+
+    def ask(self, drafts):
+        self.rounds += 1
+        answers = []
+        for draft in drafts:
+            if draft is None:
+                answers.append(Answer(Verdict.INVALID))
+                continue
+            key = (draft.program, draft.context)
+            if key not in self.asked:
+                same = self.fails(draft)
+                self.asked[key] = Verdict.SAME if same else Verdict.PASSES
+            answer = Answer(self.asked[key], text=str(len(draft.program.nodes)))
+            answers.append(answer)
+            self.on_answer(draft, answer)
+        return answers
+
+
+def targets(draft):
+    return [node.target for node in draft.program.calls]
+
+
+def keeps(*wanted):
+    return lambda draft: set(wanted) <= set(targets(draft))
+
+
+def reduced(draft, fails, **options):
+    oracle = FakeOracle(fails)
+    best = []
+    reducer = Reducer(oracle, draft, on_best=lambda d, a: best.append(d), **options)
+    final = reducer.run()
+    assert best and targets(best[-1]) == targets(final)
+    return final, oracle, reducer
+
+
+@pytest.mark.parametrize("graph", [chain, residual])
+@pytest.mark.parametrize(("first", "second"), [(3, 190), (60, 140), (99, 100), (0, 199)])
+def test_two_operations_far_apart_in_200_are_all_that_is_left(graph, first, second):
+    draft = graph(200, **{f"c{first}": "torch.relu", f"c{second}": "torch.tanh"})
+    final, oracle, reducer = reduced(draft, keeps("torch.relu", "torch.tanh"))
+    assert targets(final) == ["torch.relu", "torch.tanh"]
+    assert len(oracle.asked) <= 60
+    assert reducer.minimal
+
+
+@pytest.mark.parametrize("place", [0, 333, 999])
+def test_one_operation_in_1000(place):
+    final, oracle, _ = reduced(chain(1000, **{f"c{place}": "torch.relu"}), keeps("torch.relu"))
+    assert targets(final) == ["torch.relu"]
+    assert len(oracle.asked) <= 50
+
+
+def test_what_the_message_names_is_asked_first():
+    oracle = FakeOracle(keeps("torch.relu"), expected=failure(message="relu has no lowering"))
+    asked = []
+    draft = chain(300, c123="torch.relu")
+    reducer = Reducer(oracle, draft, on_best=lambda d, a: asked.append(len(oracle.asked)))
+    assert targets(reducer.run()) == ["torch.relu"]
+    assert asked[0] <= 2
+    assert len(oracle.asked) <= 25
+
+
+def test_the_same_questions_whatever_the_number_of_workers():
+    draft = residual(100, c7="torch.relu", c70="torch.tanh")
+    runs = [reduced(draft, keeps("torch.relu", "torch.tanh"))[1].asked for _ in range(2)]
+    assert list(runs[0]) == list(runs[1])
+
+
+def test_what_the_failure_does_not_need_of_its_context_goes():
+    context = Context(mode="max-autotune", fullgraph=True, grad=False, config=("a = 1", "b = 2"))
+
+    def fails(draft):
+        return keeps("torch.relu")(draft) and "b = 2" in draft.context.config
+
+    draft = replace(chain(20, c5="torch.relu"), context=context)
+    final, _, reducer = reduced(draft, fails)
+    assert final.context == Context(config=("b = 2",))
+    assert [(one.change, one.verdict) for one in reducer.necessary] == [
+        ("without b = 2", Verdict.PASSES)
+    ]
+
+
+def test_gradients_stay_where_they_matter():
+    spec = replace(T, requires_grad=True)
+    draft = chain(10, c5="torch.relu")
+    nodes = tuple(replace(node, spec=spec) for node in draft.program.nodes)
+    draft = replace(draft, program=replace(draft.program, nodes=nodes))
+
+    def fails(draft):
+        return keeps("torch.relu")(draft) and draft.program.inputs[0].spec.requires_grad
+
+    final, _, reducer = reduced(draft, fails)
+    assert targets(final) == ["torch.relu"]
+    assert final.program.inputs[0].spec.requires_grad
+    assert any("require grad" in one.change for one in reducer.necessary)
+
+
+def test_a_scope_stays_where_it_matters_and_goes_elsewhere():
+    scopes = (Region("torch.no_grad()", 1), Region('torch.autocast("cpu")', 2))
+    draft = chain(10, c5="torch.relu")
+    nodes = tuple(
+        node if node.op is Op.INPUT else replace(node, regions=scopes)
+        for node in draft.program.nodes
+    )
+    draft = replace(draft, program=replace(draft.program, nodes=nodes))
+
+    def fails(draft):
+        return any(node.target == "torch.relu" and scopes[1] in node.regions
+                   for node in draft.program.calls)
+
+    final, _, _ = reduced(draft, fails)
+    assert final.program.calls[0].regions == (scopes[1],)
+
+
+def test_eager_values_are_kept_only_if_random_ones_do_not_fail():
+    def stored(draft):
+        return all(node.value is Value.STORED for node in draft.program.inputs)
+
+    oracle = FakeOracle(
+        lambda draft: keeps("torch.relu")(draft) and stored(draft),
+        expected=failure(Kind.ACCURACY),
+    )
+    reducer = Reducer(oracle, chain(30, c9="torch.relu"), on_best=lambda d, a: None)
+    assert [node.value for node in reducer.run().program.inputs] == [Value.STORED]
+    oracle = FakeOracle(keeps("torch.relu"), expected=failure(Kind.ACCURACY))
+    reducer = Reducer(oracle, chain(30, c9="torch.relu"), on_best=lambda d, a: None)
+    assert all(node.value is not Value.STORED for node in reducer.run().program.inputs)
+
+
+def test_a_graph_that_does_not_fail_by_itself_is_said_to():
+    with pytest.raises(NotReproduced, match="without a failure"):
+        reduced(chain(20), lambda draft: False)
+
+
+def test_an_operation_that_cannot_be_written_is_cut_around():
+    draft = chain(40, c9="torch.relu", c20="torch.tanh")
+    odd = replace(draft.program.by_name["c15"], obstacle="a call of the module odd")
+    draft = draft.with_nodes(c15=odd)
+    final, _, _ = reduced(draft, keeps("torch.relu", "torch.tanh"))
+    assert targets(final) == ["torch.relu", "torch.tanh"]
+
+
+def test_a_spent_budget_leaves_the_best_so_far():
+    oracle = FakeOracle(keeps("torch.relu", "torch.tanh"))
+    reducer = Reducer(
+        oracle, chain(200, c3="torch.relu", c190="torch.tanh"), on_best=lambda d, a: None
+    )
+    ask = oracle.ask
+
+    def stop_later(drafts):
+        if oracle.rounds >= 4:
+            reducer.deadline = 0.0
+        return ask(drafts)
+
+    oracle.ask = stop_later
+    with pytest.raises(Stopped):
+        reducer.run()
+    assert {"torch.relu", "torch.tanh"} <= set(targets(reducer.best))
+    assert reducer.best.program.operations < 200
+
+
+def test_only_the_chosen_passes_run():
+    draft = replace(chain(20, c5="torch.relu"), context=Context(mode="max-autotune"))
+    context = [one for one in ALL if one.name == "context"]
+    final, _, _ = reduced(draft, keeps("torch.relu"), passes=context)
+    assert final.program.operations == 20
+    assert final.context.mode is None
