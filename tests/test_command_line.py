@@ -31,11 +31,14 @@ x = torch.randn(2, 8)
 print("arguments:", sys.argv[1:])
 """
 COMPILE_ERROR = MODEL + 'torch.compile(model, backend="torchcrux_relu_compile_error")(x)\n'
-OWN_ASSERTION = MODEL + """
+OWN_ASSERTION = (
+    MODEL
+    + """
 with torch.no_grad():
     out = torch.compile(model, backend="torchcrux_relu_accuracy_error")(x)
     torch.testing.assert_close(out, model(x))
 """
+)
 CORRECT = MODEL + 'torch.compile(model, backend="eager")(x)\n'
 
 
@@ -142,9 +145,7 @@ def test_a_captured_case_is_reduced_elsewhere(caught):
     folder, _ = caught
     run = torchcrux(folder, "reduce", "--out", "again", "out/case")
     assert run.returncode == 0, run.stderr
-    assert (folder / "again" / "repro.py").read_text() == (
-        folder / "out" / "repro.py"
-    ).read_text()
+    assert (folder / "again" / "repro.py").read_text() == (folder / "out" / "repro.py").read_text()
 
 
 def test_verify_tells_the_same_from_another_and_from_no_failure(caught):

@@ -158,8 +158,10 @@ def test_a_scope_stays_where_it_matters_and_goes_elsewhere():
     draft = replace(draft, program=replace(draft.program, nodes=nodes))
 
     def fails(draft):
-        return any(node.target == "torch.relu" and scopes[1] in node.regions
-                   for node in draft.program.calls)
+        return any(
+            node.target == "torch.relu" and scopes[1] in node.regions
+            for node in draft.program.calls
+        )
 
     final, _, _ = reduced(draft, fails)
     assert final.program.calls[0].regions == (scopes[1],)

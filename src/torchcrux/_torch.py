@@ -26,7 +26,7 @@ def operator_name(function: Any) -> str | None:
 
     `torch._ops.OpOverload`, `OpOverloadPacket` and `HigherOrderOperator`, 2.0 and newer.
     """
-    ops = torch._ops
+    ops: Any = torch._ops
     if isinstance(function, ops.OpOverload):
         return f"torch.ops.{function.name().replace('::', '.')}" + (
             ".default" if function._overloadname == "default" else ""
@@ -308,9 +308,8 @@ def compiler_errors() -> Iterator[Callable[[BaseException], bool]]:
     Watches `torch._dynamo.output_graph.OutputGraph.call_user_compiler`, 2.0 and newer, and the
     lazy compilation of a backward graph, which happens outside of it.
     """
-    from torch._dynamo.output_graph import OutputGraph
-
-    original = OutputGraph.call_user_compiler
+    cls = importlib.import_module(OUTPUT_GRAPH).OutputGraph
+    original = cls.call_user_compiler
     seen: set[int] = set()
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -323,11 +322,11 @@ def compiler_errors() -> Iterator[Callable[[BaseException], bool]]:
     def from_compiler(error: BaseException) -> bool:
         return any(id(one) in seen for one in _chain(error))
 
-    OutputGraph.call_user_compiler = watched
+    cls.call_user_compiler = watched
     try:
         yield from_compiler
     finally:
-        OutputGraph.call_user_compiler = original
+        cls.call_user_compiler = original
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

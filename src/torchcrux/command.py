@@ -219,5 +219,3 @@ def _expected(repro: Path) -> Failure | None:
     if not file.exists():
         return None
     return Failure.from_json(json.loads(file.read_text(encoding="utf-8")))
-
-

@@ -78,7 +78,8 @@ class Reducer:
     _rank: Simplicity | None = None
 
     def run(self) -> Draft:
-        """The smallest draft found. Raises NotReproduced, or Stopped with `best` set if it has one."""
+        """The smallest draft found. Raises NotReproduced; or Stopped, with `best` set if it has
+        one."""
         self.oracle.on_answer = self._remember
         draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
         changed = True
@@ -228,9 +229,7 @@ def _formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         plain = [edit for edit in PlainContext().edits(draft) if _is_ambient(edit)]
         draft = applied(draft, plain)
     if form in (Form.PLAIN_STORED, Form.FAITHFUL_STORED):
-        nodes = tuple(
-            replace(node, value=Value.STORED) for node in draft.program.inputs
-        )
+        nodes = tuple(replace(node, value=Value.STORED) for node in draft.program.inputs)
         draft = replace(
             draft, program=Program((*nodes, *draft.program.calls), draft.program.outputs)
         )

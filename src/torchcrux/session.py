@@ -7,7 +7,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from torchcrux.case import Case
@@ -73,13 +75,12 @@ def _uses_inductor(case: Case) -> bool:
 
 
 def _on_accelerator(program: Program) -> bool:
-    return any(
-        spec.device != "cpu" for node in program.nodes for spec in tensors(node.spec)
-    )
+    return any(spec.device != "cpu" for node in program.nodes for spec in tensors(node.spec))
 
 
 def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = None) -> Result:
-    """Reduce `case` and write repro.py and result.json into `out`.
+    """Reduce `case` and write repro.py and result.json into `out`. A `pool` of the caller's is
+    left open.
 
     Never raises for what a script or a compiler may do; PoolError and JournalError, which are
     about this machine, pass through.
@@ -88,8 +89,8 @@ def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = Non
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
-        with open_pool(options, case, scratch) as pool:
-            session = Session(case, out, options, pool, scratch, started)
+        with nullcontext(pool) if pool else open_pool(options, case, scratch) as used:
+            session = Session(case, out, options, used, scratch, started)
             result = session.run()
     write(result)
     return result
@@ -156,7 +157,7 @@ class Session:
         reducer = Reducer(
             oracle,
             draft,
-            on_best=lambda best, answer: self._write(oracle, best, answer),
+            on_best=partial(self._write, oracle),
             passes=self.options.passes,
             deadline=None if budget is None else self.started + budget,
             progress=self.options.progress,
@@ -202,7 +203,8 @@ class Session:
         best, answer = reducer.best, reducer.best_answer
         assert best is not None and answer is not None and answer.failure is not None
         self.options.progress("verify: three fresh interpreters")
-        text = self._write(oracle, best, answer)
+        self._write(oracle, best, answer)
+        text = (self.out / "repro.py").read_text(encoding="utf-8")
         final = json.dumps(answer.failure.to_json(), indent=1)
         write_atomically(self.case.folder / "final.json", final)
         runs = run_fresh(self.out / "repro.py", VERIFIED_RUNS, self._timeout())
@@ -210,7 +212,9 @@ class Session:
         wrong = next((one for one in differences if one is not None), None)
         if wrong is not None:
             status = "not_reproduced"
-            message = f"In a fresh interpreter repro.py behaves differently: {wrong}. {self._kept()}"
+            message = (
+                f"In a fresh interpreter repro.py behaves differently: {wrong}. {self._kept()}"
+            )
         files = {"repro": "repro.py"}
         if (self.out / "data.safetensors").exists():
             files["data"] = "data.safetensors"
@@ -232,7 +236,7 @@ class Session:
             files=files,
         )
 
-    def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> str:
+    def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
         """Put the script, and its data if it has some, where the user looks."""
         note = "" if answer.failure is None else comment(answer.failure)
         text = oracle.text(draft, note)
@@ -246,7 +250,6 @@ class Session:
         write_atomically(self.out / "repro.py", text)
         if not sources and data.exists():
             data.unlink()
-        return text
 
     def _find(self, answer: Answer) -> None:
         """Keep one script of each other failure met on the way."""

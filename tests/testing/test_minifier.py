@@ -133,9 +133,7 @@ class TestMinifier(MinifierTestBase):
 
     def test_a_failure_where_none_is_expected_fails_the_test(self, device):
         with self.assertRaises(AssertionError):
-            self.reduce(
-                CHAIN, None, device, isolate=False, backend="torchcrux_relu_compile_error"
-            )
+            self.reduce(CHAIN, None, device, isolate=False, backend="torchcrux_relu_compile_error")
 
     def test_an_error_that_does_not_come_fails_the_test(self, device):
         with self.assertRaises(AssertionError):

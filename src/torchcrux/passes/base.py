@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Node, Program
@@ -38,8 +38,8 @@ class Edit(Protocol):
 
 
 class Pass(Protocol):
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    example: ClassVar[str]
+    name: str
+    summary: str
+    example: str
 
     def edits(self, draft: Draft) -> Iterator[Edit]: ...

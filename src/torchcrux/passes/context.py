@@ -34,7 +34,7 @@ class DropItem:
     item: Any
 
     def apply(self, draft: Draft) -> Draft:
-        left = tuple(item for item in getattr(draft.context, self.field) if item != self.item)
+        left: Any = tuple(item for item in getattr(draft.context, self.field) if item != self.item)
         return replace(draft, context=replace(draft.context, **{self.field: left}))
 
     def __str__(self) -> str:

@@ -96,7 +96,9 @@ class Result:
             jobs=self.jobs,
             verified_runs=self.verified_runs,
             minimal=self.minimal,
-            necessary=[{"change": change, "verdict": verdict} for change, verdict in self.necessary],
+            necessary=[
+                {"change": change, "verdict": verdict} for change, verdict in self.necessary
+            ],
             different_failures=[
                 {"exception": find.exception, "message": find.message, "script": find.script}
                 for find in self.finds

@@ -39,9 +39,9 @@ class Pool:
         """`jobs` children at most run at the same time; by default what cores and memory allow.
 
         `preload` are modules that the server imports, and functions ("module:function") that it
-        calls once; they must start no thread and touch no accelerator. `env` goes over the environment of this process. The children work in
-        directories of their own under `scratch` (by default under the system's), which are removed
-        after them. `memory` is in bytes, for a child with all that it started. With `reuse` a child
+        calls once; they must start no thread and touch no accelerator. `env` goes over the
+        environment of this process. The children work in directories of their own under `scratch`
+        (by default under the system's), which are removed after them. `memory` is in bytes, for a child with all that it started. With `reuse` a child
         judges one task after another until one ends other than `DONE`; and an outcome other than
         `DONE` counts only if the task was the first in its child.
         """

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torchcrux.testing import _torch
 from torchcrux.case import Case
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.program.ir import Program
+from torchcrux.run import Pool
+from torchcrux.testing import _torch
 
 ACCURACY = "AccuracyError"
 
@@ -48,18 +49,22 @@ class MinifierTestBase(_torch.base_test_case()):  # type: ignore[misc]
     DEBUG_DIR: ClassVar[str] = ""
     _configuration: ClassVar[contextlib.ExitStack]
     _scratch: ClassVar[tempfile.TemporaryDirectory[str]]
+    _pools: ClassVar[dict[str, Pool]]
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-tests-")
         cls.DEBUG_DIR = cls._scratch.name
+        cls._pools = {}
         cls._configuration = contextlib.ExitStack()
         cls._configuration.enter_context(_torch.quick_compiles())
 
     @classmethod
     def tearDownClass(cls) -> None:
         cls._configuration.close()
+        for pool in cls._pools.values():
+            pool.close()
         cls._scratch.cleanup()
         super().tearDownClass()
 
@@ -100,16 +105,20 @@ class MinifierTestBase(_torch.base_test_case()):  # type: ignore[misc]
             self.assertIsNone(caught.case)
             return None
         self.assertIn(expected_error, caught.stderr)
-        if caught.case is None:
-            self.fail(f"nothing was captured; the code printed: {caught.stderr}")
+        self.assertIsNotNone(caught.case, caught.stderr)
+        assert caught.case is not None
         return self._reduce(caught.case, folder, expected_error, isolate)
 
     def _reduce(
         self, case: Case, folder: Path, expected_error: str, isolate: bool
     ) -> MinifierTestResult:
-        from torchcrux.session import Options, reduce_case
+        from torchcrux.session import Options, open_pool, reduce_case
 
-        result = reduce_case(case, folder / "out", Options())
+        assert case.context is not None
+        backend = case.context.backend.name
+        if backend not in self._pools:
+            self._pools[backend] = open_pool(Options(), case, Path(self.DEBUG_DIR))
+        result = reduce_case(case, folder / "out", Options(), self._pools[backend])
         self.assertEqual(result.status, "reduced", result.message)
         self.assertIsNotNone(result.repro)
         self.assertIsNotNone(result.program)
