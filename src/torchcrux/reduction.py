@@ -6,8 +6,9 @@ and round, until a whole round changes nothing. The answers of that last round a
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,6 +16,7 @@ from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search
 from torchcrux.core.search.merge import few, merge
+from torchcrux.emit.names import variables
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer, Oracle, hinted
@@ -22,6 +24,7 @@ from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
 from torchcrux.passes.context import PlainContext
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.inputs import without_gradients
+from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Program, Value
 from torchcrux.program.spec import Number, Tensor
@@ -86,7 +89,10 @@ class Reducer:
         while changed:
             before = draft
             for one in self.passes:
-                draft = self._apply(one, draft)
+                if isinstance(one, Searching):
+                    draft = self._follow(one, draft)
+                else:
+                    draft = self._apply(one, draft)
             changed = draft != before
         self.necessary = self._certificate(draft)
         self.minimal = not any(one.verdict is Verdict.SAME for one in self.necessary)
@@ -126,11 +132,13 @@ class Reducer:
             level = CutLevel(draft, Value.STORED if stored else Value.RANDOM)
             size, candidate = level.size, level.candidate
         else:
-            edits = list(one.edits(draft))
+            edits = self._edits(one, draft)
             size = len(edits)
 
             def candidate(mask: int) -> Draft | None:
                 changed = applied(draft, chosen(edits, mask))
+                if isinstance(one, TriedFirst):
+                    return _changed(draft, changed, self.oracle.runs)
                 return None if changed == draft else changed
 
         if size == 0:
@@ -139,6 +147,34 @@ class Reducer:
         search = merge(size) if isinstance(one, Cut) else few(size)
         mask = self._search(search, candidate, verified=True)
         return (candidate(mask) or draft) if mask else draft
+
+    def _edits(self, one: Pass, draft: Draft) -> list[Edit]:
+        """The edits of a pass, without those that eager refuses."""
+        if isinstance(one, Searching):
+            return one.neighbours(draft, self.oracle.runs)
+        edits = list(one.edits(draft))
+        if not isinstance(one, TriedFirst):
+            return edits
+        drafts = [edit.apply(draft) for edit in edits]
+        told = self.oracle.runs(drafts)
+        return [
+            edit
+            for edit, changed, ran in zip(edits, drafts, told, strict=True)
+            if ran is not None and changed != draft and changed.program.calls
+        ]
+
+    def _follow(self, one: Searching, draft: Draft) -> Draft:
+        """Let a pass search by itself."""
+        self.progress(f"{one.name}: {draft.program.operations} operations")
+        steps = one.search(draft, self.oracle.runs)
+        told: list[bool] | None = None
+        while True:
+            try:
+                asked = next(steps) if told is None else steps.send(told)
+            except StopIteration as end:
+                best: Draft = end.value
+                return best
+            told = [answer.verdict is Verdict.SAME for answer in self._ask(asked)]
 
     def _search(
         self,
@@ -178,14 +214,24 @@ class Reducer:
             self.best, self.best_answer, self._rank = draft, answer, rank
             self.on_best(draft, answer)
 
+    def _single(self, one: Pass, edit: Edit, draft: Draft) -> Draft | None:
+        try:
+            changed = edit.apply(draft)
+        except ValueError:
+            return None
+        if isinstance(one, (TriedFirst, Searching)):
+            return _changed(draft, changed, self.oracle.runs)
+        return None if changed == draft or not changed.program.calls else changed
+
     def _certificate(self, draft: Draft) -> tuple[Necessary, ...]:
         """Every single edit of `draft`: those asked before cost nothing now."""
-        edits: list[Edit] = [edit for one in self.passes for edit in one.edits(draft)]
-        drafts = [_changed(draft, edit) for edit in edits]
+        edits = [(one, edit) for one in self.passes for edit in self._edits(one, draft)]
+        drafts = [self._single(one, edit, draft) for one, edit in edits]
         answers = self._ask(drafts)
+        names = variables(draft.program)
         return tuple(
-            Necessary(str(edit), answer.verdict)
-            for edit, answer in zip(edits, answers, strict=True)
+            Necessary(_worded(str(edit), names), answer.verdict)
+            for (_, edit), answer in zip(edits, answers, strict=True)
             if answer.verdict in (Verdict.SAME, Verdict.PASSES, Verdict.DIFFERENT)
         )
 
@@ -196,12 +242,16 @@ def applied(draft: Draft, edits: Sequence[Edit]) -> Draft:
     return draft
 
 
-def _changed(draft: Draft, edit: Edit) -> Draft | None:
-    try:
-        changed = edit.apply(draft)
-    except ValueError:
+def _changed(draft: Draft, changed: Draft, runs: Runs) -> Draft | None:
+    """What eager makes of a changed draft; None if it refuses, or nothing was changed."""
+    if changed == draft or not changed.program.calls:
         return None
-    return None if changed == draft or not changed.program.calls else changed
+    return runs([changed])[0]
+
+
+def _worded(text: str, names: Mapping[str, str]) -> str:
+    """`text` with the names of captured values as the script names them."""
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), text)
 
 
 def simplicity(draft: Draft, text: str) -> Simplicity:

@@ -17,6 +17,7 @@ import torch
 
 from torchcrux import _torch
 from torchcrux.capture.backend import backend_of
+from torchcrux.emit.calls import quoted
 from torchcrux.program.context import Context
 
 # Where to write, how much to tell and what to reuse: none of it decides what is compiled.
@@ -123,7 +124,8 @@ def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, 
             if name == "torch._inductor.config" and key in arguments.options:
                 continue
             if is_literal(value):
-                lines.append(f"{name}.{key} = {value!r}")
+                text = quoted(value) if isinstance(value, str) else repr(value)
+                lines.append(f"{name}.{key} = {text}")
             else:
                 notes.append(f"{name}.{key} has a value that cannot be written down: {value!r}.")
     return tuple(lines)

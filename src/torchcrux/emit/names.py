@@ -12,7 +12,7 @@ from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.program.spec import Number, Sequence
 
 _TAKEN = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | {"torch", "F", "f", "data"}
-_LETTERS = ("x", "y", "z")
+LETTERS = ("x", "y", "z")
 _ROLE = re.compile(r"(weight|bias|mask|running_mean|running_var)_?$")
 
 
@@ -20,7 +20,7 @@ def variables(program: Program) -> Mapping[str, str]:
     """A Python variable for each node of `program`."""
     names: dict[str, str] = {}
     counts: dict[str, int] = {}
-    letters = iter(_LETTERS)
+    letters = iter(LETTERS)
     for node in program.nodes:
         if rebinds(node) and isinstance(node.args[0], Ref):
             names[node.name] = names[node.args[0].name]

@@ -40,7 +40,7 @@ def script(program: Program, context: Context, *, accuracy: bool = False, note: 
     load = _load(program)
     if load:
         body[:0] = load
-        head.insert(1, "from safetensors.torch import load_file")
+        head.append("from safetensors.torch import load_file")
     lines = head
     if state:
         lines += ["", *state]

@@ -19,6 +19,7 @@ from torchcrux.emit.random import draws_random
 from torchcrux.emit.script import script
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.context import Context
@@ -54,6 +55,10 @@ class Oracle:
     on_other: Callable[[Answer], None] = lambda answer: None
     queries: int = 0
     broken: list[Answer] = field(default_factory=list)
+    trials: Trials = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.trials = Trials(self.pool, self.values, self.timeout)
 
     @property
     def accuracy(self) -> bool:
@@ -61,6 +66,10 @@ class Oracle:
 
     def text(self, draft: Draft, note: str = "") -> str:
         return script(draft.program, self._context(draft), accuracy=self.accuracy, note=note)
+
+    def runs(self, drafts: Sequence[Draft]) -> list[Draft | None]:
+        """What eager makes of the drafts: no compiler, no question, no verdict."""
+        return self.trials(drafts)
 
     def ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
         """Judge the drafts of one round, in parallel. None stands for what is no program."""

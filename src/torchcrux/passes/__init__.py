@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from torchcrux.passes.arguments import Arguments, Numbers, PlainArguments
 from torchcrux.passes.base import Draft, Edit, Pass
+from torchcrux.passes.bypass import Bypass, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
+from torchcrux.passes.data import PlainValues
+from torchcrux.passes.dtype import Devices, Dtypes
 from torchcrux.passes.inputs import (
     ConstantValues,
     Gradients,
@@ -13,6 +17,8 @@ from torchcrux.passes.inputs import (
     RandomValues,
 )
 from torchcrux.passes.outputs import Outputs
+from torchcrux.passes.rank import Dimensions
+from torchcrux.passes.sizes import Sizes
 
 ALL: tuple[Pass, ...] = (
     Cut(),
@@ -25,6 +31,18 @@ ALL: tuple[Pass, ...] = (
     RandomValues(),
     ConstantValues(),
     LiteralValues(),
+    Sizes(),
+    Arguments(),
+    Bypass(),
+    Dimensions(),
+    Devices(),
+    Dtypes(),
+    SameInputs(),
+    PlainArguments(),
+    Numbers(0),
+    Numbers(1, 1.0),
+    Numbers(2),
+    PlainValues(),
 )
 
 __all__ = ["ALL", "CutLevel", "Draft", "Edit", "Pass"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 from torchcrux.program.ir import Dataflow, Node, Op, Program, Value
 from torchcrux.program.spec import Nothing, Opaque, Sequence, Tensor
@@ -30,32 +31,36 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
 
     Raises Uncuttable if a kept call has an obstacle or needs a value that no argument can hold.
     """
-    nodes, operands, projections = flow.program.nodes, flow.operands, flow.projections
-    chosen: dict[int, None] = {}
-    for i in kept:
-        if projections[i] and operands[i][0] not in chosen:
-            continue
-        chosen[i] = None
-    needed: dict[int, None] = {}
-    used: set[int] = set()
-    for i in chosen:
-        if nodes[i].obstacle is not None:
-            raise Uncuttable(f"{nodes[i].name} cannot be written: {nodes[i].obstacle}")
-        used.update(operands[i])
-        needed.update((j, None) for j in operands[i] if j not in chosen)
+    nodes, operands = flow.program.nodes, flow.operands
+    listed = list(kept)
+    if not flow.projections.isdisjoint(listed):
+        listed = _with_their_tuples(flow, listed)
+    chosen = set(listed)
+    for i in sorted(flow.obstacles & chosen):
+        raise Uncuttable(f"{nodes[i].name} cannot be written: {nodes[i].obstacle}")
+    used = dict.fromkeys(chain.from_iterable(map(operands.__getitem__, listed)))
+    needed = [j for j in used if j not in chosen]
     inputs = tuple(_as_input(nodes[j], value) for j in needed)
-    calls = tuple(nodes[i] for i in chosen)
-    wanted = frozenset(flow.program.outputs)
+    calls = tuple([nodes[i] for i in listed])
     results = tuple(
         nodes[i].name
-        for i in chosen
-        if (i not in used or nodes[i].name in wanted) and _can_return(nodes[i])
+        for i in listed
+        if (i not in used or i in flow.returned) and _can_return(nodes[i])
     )
     if not results:
         results = tuple(
             nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor)
         )[:1]
     return Program((*inputs, *calls), results)
+
+
+def _with_their_tuples(flow: Dataflow, kept: list[int]) -> list[int]:
+    """`kept` without the items of tuples that are not kept."""
+    chosen: dict[int, None] = {}
+    for i in kept:
+        if i not in flow.projections or flow.operands[i][0] in chosen:
+            chosen[i] = None
+    return list(chosen)
 
 
 def writable(program: Program) -> Program:

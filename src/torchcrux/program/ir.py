@@ -163,30 +163,33 @@ class Program:
 class Dataflow:
     """Positions instead of names, computed once for a program and shared by all its candidates.
 
-    `operands[i]` are the positions of the nodes that call i uses. `projections[i]` is true for a
-    call that takes one item of the tuple which `operands[i][0]` returned: it has no meaning of its
-    own when that tuple is not computed. All positions count calls and inputs alike.
+    `operands[i]` are the positions of the nodes that call i uses. `projections` are calls that
+    take one item of the tuple which their first operand returned: they have no meaning of their own
+    when that tuple is not computed. `obstacles` are calls that cannot be written, `returned` what
+    the program returns. All positions count calls and inputs alike.
     """
 
     program: Program
     operands: tuple[tuple[int, ...], ...] = field(init=False)
-    projections: tuple[bool, ...] = field(init=False)
+    projections: frozenset[int] = field(init=False)
+    obstacles: frozenset[int] = field(init=False)
+    returned: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        position = {node.name: i for i, node in enumerate(self.program.nodes)}
-        operands = tuple(
-            tuple(position[name] for name in node.references()) for node in self.program.nodes
-        )
-        object.__setattr__(self, "operands", operands)
-        object.__setattr__(
-            self,
-            "projections",
-            tuple(
-                node.target == "operator.getitem"
-                and bool(operands[i])
-                and isinstance(self.program.nodes[operands[i][0]].spec, Sequence)
-                for i, node in enumerate(self.program.nodes)
+        nodes = self.program.nodes
+        position = {node.name: i for i, node in enumerate(nodes)}
+        operands = tuple(tuple(position[name] for name in node.references()) for node in nodes)
+        facts = {
+            "operands": operands,
+            "projections": frozenset(
+                i
+                for i, node in enumerate(nodes)
+                if node.target == "operator.getitem"
+                and operands[i]
+                and isinstance(nodes[operands[i][0]].spec, Sequence)
             ),
-        )
-
-
+            "obstacles": frozenset(i for i, node in enumerate(nodes) if node.obstacle is not None),
+            "returned": frozenset(position[name] for name in self.program.outputs),
+        }
+        for name, value in facts.items():
+            object.__setattr__(self, name, value)

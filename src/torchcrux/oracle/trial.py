@@ -1,0 +1,133 @@
+"""Whether drafts run in eager, and what they compute there: many at once in one child process.
+
+A fine edit is mostly wrong because the call does not accept it. That costs a millisecond to find
+out, a compilation a thousand times as much; so eager is asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torchcrux.emit.inputs import Unmakeable
+from torchcrux.emit.script import probed
+from torchcrux.oracle.facts import PROBE, measure
+from torchcrux.oracle.values import Values
+from torchcrux.passes.base import Draft
+from torchcrux.program.ir import Node, Op
+from torchcrux.program.serial import spec_from_json, spec_to_json
+from torchcrux.program.spec import Number, Tensor
+from torchcrux.run import Pool, Status, Task
+
+TRY = "torchcrux.oracle.trial:try_all"
+MOST_CALLS = 64
+"""Longer programs are not tried: an eager run of them is no longer next to nothing."""
+
+Specs = Mapping[str, Any]
+
+
+def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
+    """Run each of ``payload["texts"]`` (see emit.script.probed); the specs of its values by name,
+    or None where it does not run. Runs in a child process."""
+    import types
+    import warnings
+
+    from torchcrux.oracle.data import write_data
+
+    path = Path.cwd() / "trial.py"
+    write_data(path.parent, payload.get("data", {}))
+    results: list[dict[str, Any] | None] = []
+    for text in payload["texts"]:
+        specs: dict[str, Any] = {}
+
+        def probe(name: str, value: Any, specs: dict[str, Any] = specs) -> None:
+            spec = measure(value)
+            if spec is not None:
+                specs[name] = spec_to_json(spec)
+
+        module = types.ModuleType("__main__")
+        module.__dict__.update({"__file__": str(path), PROBE: probe})
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                exec(compile(text, str(path), "exec"), module.__dict__)
+        except Exception:
+            results.append(None)
+        else:
+            results.append(specs)
+    return results
+
+
+@dataclass
+class Trials:
+    """Runs drafts in eager; each text once."""
+
+    pool: Pool
+    values: Values
+    timeout: float
+    known: dict[str, Specs | None] = field(default_factory=dict)
+
+    def __call__(self, drafts: Sequence[Draft]) -> list[Draft | None]:
+        """Each draft with what eager computes at its calls; None for those that do not run.
+
+        A program too long to be tried counts as one that runs, and keeps what is known of it.
+        """
+        texts = [self._text(draft) for draft in drafts]
+        fresh = {
+            text: draft
+            for text, draft in zip(texts, drafts, strict=True)
+            if text and text not in self.known
+        }
+        if fresh:
+            self._run(fresh)
+        return [self._told(draft, text) for draft, text in zip(drafts, texts, strict=True)]
+
+    def _text(self, draft: Draft) -> str | None:
+        """None for what is too long, empty for what no script can make."""
+        if draft.program.operations > MOST_CALLS:
+            return None
+        try:
+            return probed(draft.program, draft.context, PROBE)
+        except Unmakeable:
+            return ""
+
+    def _run(self, fresh: Mapping[str, Draft]) -> None:
+        self.values.ensure(list(fresh.values()))
+        data: dict[str, Sequence[str]] = {}
+        for draft in fresh.values():
+            data.update(self.values.sources(draft.program))
+        task = Task(TRY, {"texts": list(fresh), "data": data}, timeout=self.timeout)
+        (outcome,) = self.pool.run([task])
+        if outcome.status is Status.DONE:
+            self.known.update(zip(fresh, outcome.value, strict=True))
+        elif len(fresh) == 1:
+            self.known.update(dict.fromkeys(fresh))
+        else:  # one of them ends the process: each in its own
+            for text, draft in fresh.items():
+                self._run({text: draft})
+
+    def _told(self, draft: Draft, text: str | None) -> Draft | None:
+        if text is None:
+            return draft
+        specs = self.known.get(text) if text else None
+        if specs is None:
+            return None
+        program = draft.program
+        nodes = tuple(_measured(node, specs) for node in program.nodes)
+        return replace(draft, program=replace(program, nodes=nodes))
+
+
+def _measured(node: Node, specs: Specs) -> Node:
+    if node.op is Op.INPUT or node.name not in specs:
+        return node
+    spec = spec_from_json(specs[node.name])
+    old = node.spec
+    if isinstance(spec, Tensor) and isinstance(old, Tensor):
+        same_rank = len(spec.shape) == len(old.shape)
+        symbols = old.symbols if same_rank else ()
+        spec = replace(spec, requires_grad=old.requires_grad, is_leaf=old.is_leaf, symbols=symbols)
+    elif isinstance(spec, Number) and isinstance(old, Number):
+        spec = replace(spec, symbol=old.symbol)
+    return replace(node, spec=spec, elements=node.elements if spec == old else ())

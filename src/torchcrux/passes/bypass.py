@@ -1,0 +1,86 @@
+"""Operations and inputs replaced by what is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torchcrux.emit.names import LETTERS, variables
+from torchcrux.passes.base import Draft, Edit
+from torchcrux.passes.trying import TriedFirst
+from torchcrux.program.ir import Node, Program, Value
+from torchcrux.program.literals import substituted, tidied
+from torchcrux.program.spec import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceNode:
+    """Use the value `by` in the place of the value `name`, which is computed no more."""
+
+    name: str
+    by: str
+    words: str
+
+    def apply(self, draft: Draft) -> Draft:
+        program = draft.program
+        if self.name not in program.by_name or self.by not in program.by_name:
+            return draft
+        left = Program(
+            tuple(node for node in program.nodes if node.name != self.name), program.outputs
+        )
+        return replace(draft, program=tidied(substituted(left, {self.name: self.by})))
+
+    def __str__(self) -> str:
+        return self.words
+
+
+class Bypass(TriedFirst):
+    """An operation in the middle that cannot be cut, since what it computes matters, may do
+    without being computed all the same."""
+
+    name = "bypass"
+    summary = "an operation is replaced by an operand of the same shape and dtype"
+    example = "y = torch.sigmoid(x); return y + 1  ->  return x + 1"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        if draft.program.operations < 2:
+            return
+        for node in draft.program.calls:
+            for name in node.references():
+                if _alike(node, draft.program.by_name[name]):
+                    yield ReplaceNode(node.name, name, f"without {node.name}, {name} instead")
+                    break
+
+
+class SameInputs(TriedFirst):
+    """Two inputs alike become one."""
+
+    name = "same-inputs"
+    summary = "one input is used twice, in the place of two alike"
+    example = "f(x, y): x @ y  ->  f(x): x @ x"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        inputs = [node for node in draft.program.inputs if node.value is not Value.STORED]
+        names = variables(draft.program)
+        for i, node in enumerate(inputs):
+            for other in inputs[:i]:
+                if _role(names[node.name]) != _role(names[other.name]):
+                    continue  # a bias is not an activation, even if they look alike by now
+                if node.spec == other.spec and node.value is other.value:
+                    words = f"{other.name} in the place of {node.name}"
+                    yield ReplaceNode(node.name, other.name, words)
+                    break
+
+
+def _role(variable: str) -> str:
+    base = variable.rstrip("0123456789").rstrip("_")
+    return "" if base in LETTERS else base
+
+
+def _alike(node: Node, operand: Node) -> bool:
+    one, other = node.spec, operand.spec
+    return (
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    )
