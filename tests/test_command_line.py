@@ -203,6 +203,26 @@ def test_a_module_with_neighbours_and_arguments(tmp_path):
     assert result_of(tmp_path / "out")["operations"]["final"] == 1
 
 
+def test_an_environment_variable_that_the_script_sets_is_kept_if_it_matters(tmp_path):
+    script = COMPILE_ERROR.replace(
+        'backend="torchcrux_relu_compile_error"', "backend=picky"
+    ).replace(
+        "import sys\n",
+        "import os, sys\nos.environ['PICKY'] = 'yes'\nos.environ['UNRELATED'] = 'yes'\n\n\n"
+        "def picky(gm, inputs):\n"
+        "    for node in gm.graph.nodes:\n"
+        "        if os.environ.get('PICKY') and getattr(node.target, '__name__', '') == 'relu':\n"
+        "            raise NotImplementedError('no kernel for relu')\n"
+        "    return gm\n",
+    )
+    (tmp_path / "train.py").write_text(script)
+    run = torchcrux(tmp_path, "run", "--out", "out", "train.py")
+    assert run.returncode == 0, run.stderr
+    text = (tmp_path / "out" / "repro.py").read_text()
+    assert 'os.environ["PICKY"] = "yes"' in text.split("import torch")[0]
+    assert "UNRELATED" not in text
+
+
 @pytest.mark.parametrize(
     ("script", "status", "said"),
     [

@@ -50,9 +50,10 @@ class Options:
 
 
 def open_pool(options: Options, case: Case, scratch: Path) -> Pool:
-    """Start the server; it imports torch while the caller goes on."""
+    """Start the server, under the case's environment; it imports torch while the caller goes on."""
     cores = len(os.sched_getaffinity(0))
     environment = {
+        **dict(_environment(case)),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "cache"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "OMP_NUM_THREADS": str(max(1, cores // (options.jobs or min(cores, 4)))),
@@ -87,13 +88,31 @@ def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = Non
     """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
+    result = _attempt(_without_environment(case), out, options, pool, started)
+    if result.program is None and result.status == "not_reproduced" and _environment(case):
+        options.progress("once more, with the environment variables that the script has set")
+        result = _attempt(case, out, options, None, started)
+    write(result)
+    return result
+
+
+def _attempt(
+    case: Case, out: Path, options: Options, pool: Pool | None, started: float
+) -> Result:
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
         with nullcontext(pool) if pool else open_pool(options, case, scratch) as used:
-            session = Session(case, out, options, used, scratch, started)
-            result = session.run()
-    write(result)
-    return result
+            return Session(case, out, options, used, scratch, started).run()
+
+
+def _environment(case: Case) -> tuple[tuple[str, str], ...]:
+    return case.context.environment if case.context is not None else ()
+
+
+def _without_environment(case: Case) -> Case:
+    if case.context is None:
+        return case
+    return replace(case, context=replace(case.context, environment=()))
 
 
 @dataclass
@@ -203,7 +222,7 @@ class Session:
         best, answer = reducer.best, reducer.best_answer
         assert best is not None and answer is not None and answer.failure is not None
         self.options.progress("verify: three fresh interpreters")
-        self._write(oracle, best, answer)
+        best = self._with_needed_variables(oracle, best, answer)
         text = (self.out / "repro.py").read_text(encoding="utf-8")
         final = json.dumps(answer.failure.to_json(), indent=1)
         write_atomically(self.case.folder / "final.json", final)
@@ -235,6 +254,23 @@ class Session:
             origin=origins(best.program),
             files=files,
         )
+
+    def _with_needed_variables(self, oracle: Oracle, best: Draft, answer: Answer) -> Draft:
+        """Write `best` without the environment variables that a fresh interpreter does not need.
+
+        The children that judge candidates have them all, so only a fresh one can tell.
+        """
+        assert answer.failure is not None
+        self._write(oracle, best, answer)
+        for variable in best.context.environment:
+            left = tuple(one for one in best.context.environment if one != variable)
+            fewer = replace(best, context=replace(best.context, environment=left))
+            self._write(oracle, fewer, answer)
+            (run,) = run_fresh(self.out / "repro.py", 1, self._timeout())
+            if difference(answer.failure, run) is None:
+                best = fewer
+        self._write(oracle, best, answer)
+        return best
 
     def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
         """Put the script, and its data if it has some, where the user looks."""

@@ -6,7 +6,7 @@ import json
 import os
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,7 @@ class Records:
         self.status = Status()
         self.failures: dict[str, case.Case] = {}
         self._process = os.getpid()
+        self._environment = dict(os.environ)
 
     def add(
         self,
@@ -74,6 +75,8 @@ class Records:
         if len(self.status.cases) >= MOST_CASES:
             self.status.dropped += 1
             return ""
+        if context is not None:
+            context = replace(context, environment=self._variables_set())
         name = f"{os.getpid()}-{len(self.status.cases):03d}"
         written = case.write(self.folder / name, program, context, failure, tensors, notes=notes)
         self.failures[name] = written
@@ -82,6 +85,11 @@ class Records:
             self.status.maybe.append(name)
         self.save()
         return name
+
+    def _variables_set(self) -> tuple[tuple[str, str], ...]:
+        """Environment variables that the script has set since it began."""
+        before = self._environment
+        return tuple(pair for pair in sorted(os.environ.items()) if before.get(pair[0]) != pair[1])
 
     def broken(self) -> None:
         """Note the exception that is being handled as an error of our own."""

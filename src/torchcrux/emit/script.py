@@ -41,11 +41,12 @@ def script(program: Program, context: Context, *, accuracy: bool = False, note: 
     if load:
         body[:0] = load
         head.append("from safetensors.torch import load_file")
-    lines = head
+    lines = [*_environment(context), *head]
     if state:
         lines += ["", *state]
     imports, source = _split_imports(context.backend.source)
-    lines[1:1] = [line for line in imports if line not in lines]
+    first = lines.index("import torch") + 1
+    lines[first:first] = [line for line in imports if line not in lines]
     if source:
         lines += ["", "", *source]
     lines += ["", "", *function, "", "", *body]
@@ -74,6 +75,14 @@ def probed(program: Program, context: Context, probe: str) -> str:
             "",
         ]
     )
+
+
+def _environment(context: Context) -> list[str]:
+    """What must be set before torch is imported."""
+    if not context.environment:
+        return []
+    lines = [f"os.environ[{quoted(key)}] = {quoted(value)}" for key, value in context.environment]
+    return ["import os", "", *lines, ""]
 
 
 def _split_imports(source: str) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ class Context:
 
     `config` are Python statements that set what differs from its default. `around` are the texts
     of context managers that enclosed the call (autocast). `setup` are statements for global state
-    (default dtype, determinism).
+    (default dtype, determinism). `environment` are variables that the script itself has set.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -39,3 +39,4 @@ class Context:
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
