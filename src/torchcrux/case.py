@@ -108,11 +108,13 @@ def write(
     tensors: Mapping[str, torch.Tensor],
     *,
     notes: tuple[str, ...] = (),
+    stored: Path | None = None,
 ) -> Case:
     """Write a case folder; it appears complete or not at all.
 
     Tensors that have no dense form (sparse, quantized, subclasses) are left out, with a note.
-    Raises FileExistsError if `folder` exists.
+    `stored` is a file that `store` wrote, to be used instead of `tensors`. Imports torch only if
+    there are tensors. Raises FileExistsError if `folder` exists.
     """
     path = Path(folder)
     if path.exists():
@@ -120,18 +122,11 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        dense: dict[str, Any] = {}
         lost: list[str] = []
-        for name, tensor in tensors.items():
-            reason = _no_dense_form(tensor)
-            if reason:
-                lost.append(f"The value of the input {name} was not kept: {reason}.")
-            else:
-                dense[name] = _dense(tensor)
-        if program is not None:
-            from safetensors.torch import save_file
-
-            save_file(dense, partial / INPUTS_FILE)
+        if stored is not None:
+            shutil.copyfile(stored, partial / INPUTS_FILE)
+        elif program is not None:
+            lost = store(partial / INPUTS_FILE, tensors)
         data = {
             "schema": SCHEMA,
             "program": program and program_to_json(program),
@@ -149,6 +144,25 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return Case.load(path)
+
+
+def store(file: Path, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Write input values as a case keeps them; a sentence for each that has no dense form."""
+    dense: dict[str, Any] = {}
+    lost: list[str] = []
+    for name, tensor in tensors.items():
+        reason = _no_dense_form(tensor)
+        if reason:
+            lost.append(f"The value of the input {name} was not kept: {reason}.")
+        else:
+            dense[name] = _dense(tensor)
+    if dense:
+        from safetensors.torch import save_file
+
+        save_file(dense, file)
+    else:
+        file.write_bytes((8).to_bytes(8, "little") + b"{}".ljust(8))
+    return lost
 
 
 def versions() -> dict[str, str]:
@@ -188,6 +202,8 @@ def _storable() -> frozenset[torch.dtype | None]:
 
 def _aliases(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
     """Names of inputs that share a storage, in groups of two or more."""
+    if not tensors:
+        return []
     import torch
 
     groups: dict[tuple[str, int], list[str]] = {}

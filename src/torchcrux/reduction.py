@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
@@ -138,7 +139,7 @@ class Reducer:
             def candidate(mask: int) -> Draft | None:
                 changed = applied(draft, chosen(edits, mask))
                 if isinstance(one, TriedFirst):
-                    return _changed(draft, changed, self.oracle.runs)
+                    return _changed(draft, changed, self._runs(draft))
                 return None if changed == draft else changed
 
         if size == 0:
@@ -151,22 +152,26 @@ class Reducer:
     def _edits(self, one: Pass, draft: Draft) -> list[Edit]:
         """The edits of a pass, without those that eager refuses."""
         if isinstance(one, Searching):
-            return one.neighbours(draft, self.oracle.runs)
+            return one.neighbours(draft, self._runs(draft))
         edits = list(one.edits(draft))
         if not isinstance(one, TriedFirst):
             return edits
         drafts = [edit.apply(draft) for edit in edits]
-        told = self.oracle.runs(drafts)
+        told = self._runs(draft)(drafts)
         return [
             edit
             for edit, changed, ran in zip(edits, drafts, told, strict=True)
             if ran is not None and changed != draft and changed.program.calls
         ]
 
+    def _runs(self, draft: Draft) -> Runs:
+        """What eager makes of drafts made from `draft`."""
+        return partial(self.oracle.runs, base=draft)
+
     def _follow(self, one: Searching, draft: Draft) -> Draft:
         """Let a pass search by itself."""
         self.progress(f"{one.name}: {draft.program.operations} operations")
-        steps = one.search(draft, self.oracle.runs)
+        steps = one.search(draft, self._runs(draft))
         told: list[bool] | None = None
         while True:
             try:
@@ -220,7 +225,7 @@ class Reducer:
         except ValueError:
             return None
         if isinstance(one, (TriedFirst, Searching)):
-            return _changed(draft, changed, self.oracle.runs)
+            return _changed(draft, changed, self._runs(draft))
         return None if changed == draft or not changed.program.calls else changed
 
     def _certificate(self, draft: Draft) -> tuple[Necessary, ...]:

@@ -311,6 +311,7 @@ class Session:
 def comment(failure: Failure) -> str:
     """The error as it shows, shortened to what matters and without paths of this machine."""
     name, message = failure.exceptions[0]
+    name = name.removeprefix("builtins.")
     lines = [line.rstrip() for line in gist(message).splitlines() if line.strip()][:COMMENTED]
     return "\n".join([f"{name}: {lines[0]}", *lines[1:]]) if lines else name
 

@@ -345,3 +345,19 @@ def test_renumbering_changes_nothing(message, number, names):
 @given(st.text(max_size=300))
 def test_any_text_has_words(text):
     assert all(word.strip() for word in normalised(text))
+
+
+def named(message):
+    pair = ("backends.LoweringFailed", message)
+    return Failure(Kind.COMPILE_ERROR, Stage.BACKEND, (pair,), ("compiler.py:lower_node",))
+
+
+def test_a_value_that_has_another_name_in_the_script_is_the_same_value():
+    captured = named("cannot schedule relative_position_if_large_1 for this target")
+    reduced = named("cannot schedule min_1 for this target")
+    names = ["relative_position_if_large_1", "x"]
+    assert why_different(captured, names, reduced, ["x"]) is not None
+    pairs = [("out", "relative_position_if_large_1"), ("min", "relative_position_if_large_1")]
+    assert why_different(captured, names, reduced, ["out"], renamed=pairs) is None
+    other = [("min", "another")]
+    assert why_different(captured, names, reduced, ["out"], renamed=other) is not None

@@ -1,6 +1,10 @@
 """Runs a user's program and watches what it compiles.
 
-    python -m torchcrux.capture.agent --cases DIR --check error|accuracy [-m] TARGET ARGS...
+    python -m torchcrux.capture.agent --cases DIR --check error|accuracy --limit SECONDS
+        --keep GRAPH:CALLS [-m] TARGET ARGS...
+
+`--limit` is for one compilation or call; 0 leaves it to us. `--keep` names the graph whose inputs
+are laid on disk before it is compiled or called ("-" for none).
 
 The program sees what it would see without us: it is `__main__`, torch is not imported before it
 imports it, and its exit status and its traceback are its own.
@@ -15,19 +19,23 @@ from pathlib import Path
 from torchcrux.capture import execution
 from torchcrux.capture.frames import strip
 from torchcrux.capture.records import Records, Uncaught
+from torchcrux.capture.standby import STANDBY, Keep, Standby
 from torchcrux.capture.watching import Watching
 
 USAGE = (
-    "usage: python -m torchcrux.capture.agent --cases DIR --check error|accuracy [-m] TARGET ..."
+    "usage: python -m torchcrux.capture.agent --cases DIR --check error|accuracy --limit SECONDS"
+    " --keep GRAPH:CALLS [-m] TARGET ..."
 )
+_OPTIONS = ["--cases", "--check", "--limit", "--keep"]
 
 
 class Agent:
     """One watched process."""
 
-    def __init__(self, cases: Path, check: str) -> None:
+    def __init__(self, cases: Path, check: str, limit: float | None, keep: Keep | None) -> None:
         self.records = Records(cases)
-        self.watching = Watching(self.records, check)
+        self.standby = Standby(cases / STANDBY, limit, keep)
+        self.watching = Watching(self.records, check, self.standby)
 
     def run(self, target: str, args: list[str], *, module: bool) -> int:
         """The exit status, except for SystemExit, which passes through.
@@ -38,6 +46,7 @@ class Agent:
             prepare = execution.module if module else execution.script
             prepared = prepare(target, args)
             self.records.save()
+            self.standby.dump_frames()
             self.watching.install()
             execution.execute(prepared)
         except SystemExit:
@@ -77,12 +86,13 @@ def _message(error: BaseException) -> str:
 
 def main(argv: list[str]) -> int:
     """Returns the exit status."""
-    if len(argv) < 5 or argv[0] != "--cases" or argv[2] != "--check":
+    if len(argv) < 9 or argv[:8:2] != _OPTIONS:
         print(USAGE, file=sys.stderr)
         return 2
-    agent = Agent(Path(argv[1]).resolve(), argv[3])
-    module = argv[4] == "-m"
-    target, *args = argv[5:] if module else argv[4:]
+    cases, check, limit, keep = argv[1:8:2]
+    agent = Agent(Path(cases).resolve(), check, float(limit) or None, Keep.parse(keep))
+    module = argv[8] == "-m"
+    target, *args = argv[9:] if module else argv[8:]
     try:
         return agent.run(target, args, module=module)
     except execution.CannotStart as reason:

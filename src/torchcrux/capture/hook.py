@@ -22,7 +22,9 @@ from torchcrux.capture.frames import without_our_frames
 from torchcrux.capture.lower import describe, lower
 from torchcrux.capture.records import Records
 from torchcrux.capture.spelling import Spelling
+from torchcrux.capture.standby import Standby
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
+from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program
@@ -37,7 +39,7 @@ class Graph:
 
     `slots` are the names of the arguments in order. `constants` hang on the graph itself.
     `check` compares calls with eager, if that was asked for. `last` are the arguments of the
-    latest call that may have a backward.
+    latest call that may have a backward. `number` is that of the copy on disk.
     """
 
     program: Program
@@ -48,6 +50,7 @@ class Graph:
     check: CallCheck | None = None
     has_backward: bool = False
     last: Sequence[Callable[[], Any]] = ()
+    number: int = 0
 
 
 class CallCheck(Protocol):
@@ -86,6 +89,7 @@ class Watcher:
 
     records: Records
     checker: Checker | None = None
+    standby: Standby | None = None
     _spelling: Spelling | None = None
     _local: threading.local = field(default_factory=threading.local)
     _by_class: weakref.WeakKeyDictionary[type, Graph] = field(
@@ -129,6 +133,7 @@ class Watcher:
         around: AbstractContextManager[Any] = nullcontext()
         if found is not None and self.checker is not None:
             around = self.checker.compiling(gm)
+        before = None if found is None else self._ours(self._begin_compile, *found)
         try:
             with around:
                 compiled = original(output_graph, gm, inputs)
@@ -137,6 +142,8 @@ class Watcher:
                 graph, tensors = found
                 self._ours(self._compile_failed, graph, tensors, error)
             raise
+        finally:
+            self._end(before)
         if found is not None:
             output_graph.__torchcrux_graph__ = found[0]
         return compiled
@@ -159,7 +166,34 @@ class Watcher:
         )
         self.records.status.graphs += 1
         self.records.save()
+        if self.standby is not None:
+            graph.number = self.standby.graph(graph.program, graph.context, graph.notes)
         return graph, lowered.tensors
+
+    def _begin_compile(self, graph: Graph, tensors: Mapping[str, torch.Tensor]) -> bytes | None:
+        standby = self.standby
+        if standby is None:
+            return None
+        if standby.keeps(graph.number):
+            standby.keep_inputs(graph.number, graph.program, tensors)
+        return standby.begin(graph.number, During.COMPILE, graph.program.operations)
+
+    def _begin_call(self, graph: Graph, args: Sequence[Any]) -> bytes | None:
+        standby = self.standby
+        if standby is None:
+            return None
+        if standby.keeps(graph.number):
+            standby.keep_inputs(graph.number, *_with_arguments(graph, args))
+        return standby.begin(graph.number, During.RUN)
+
+    def _begin_backward(self, graph: Graph) -> bytes | None:
+        if self.standby is None:
+            return None
+        return self.standby.begin(graph.number, During.BACKWARD, graph.program.operations)
+
+    def _end(self, before: bytes | None) -> None:
+        if before is not None and self.standby is not None:
+            self.standby.end(before)
 
     def _compile_failed(
         self, graph: Graph, tensors: Mapping[str, torch.Tensor], error: Exception
@@ -180,6 +214,7 @@ class Watcher:
 
         def watched(*args: Any) -> Any:
             before = _versions(args)
+            busy = self._ours(self._begin_call, graph, args)
             try:
                 if graph.check is None:
                     result = compiled(*args)
@@ -188,6 +223,8 @@ class Watcher:
             except Exception as error:
                 self._ours(self._run_failed, graph, args, before, error)
                 raise
+            finally:
+                self._end(busy)
             if torch.is_grad_enabled():
                 self._ours(self._remember, graph, args, result)
             return result
@@ -251,10 +288,26 @@ class Watcher:
                     cls = _torch.compiled_function_class(item)
                     if cls is not None:
                         self._by_class[cls] = graph
+                        if self.standby is not None:
+                            self._watch_backward_of(cls, graph)
                         graph.has_backward = True
                         break
         if graph.has_backward:
             graph.last = tuple(_held(value) for value in args)
+
+    def _watch_backward_of(self, cls: Any, graph: Graph) -> None:
+        """`cls` is the `autograd.Function` of one compiled graph."""
+        original = cls.backward
+
+        @functools.wraps(original)
+        def watched(*args: Any) -> Any:
+            busy = self._ours(self._begin_backward, graph)
+            try:
+                return original(*args)
+            finally:
+                self._end(busy)
+
+        cls.backward = staticmethod(watched)
 
     def _backward_failed(self, error: Exception) -> None:
         if not hasattr(error, _MARK):

@@ -273,6 +273,7 @@ def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
         requires_grad=value.requires_grad,
         is_leaf=value.is_leaf or not value.requires_grad,
         symbols=symbols if any(symbols) else (),
+        conj=value.is_conj(),
         obstacle=obstacle,
     )
 

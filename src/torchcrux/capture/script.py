@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from torchcrux.capture.ended import Ended, fatal_case, keep_of, wait
 from torchcrux.capture.records import Status, Uncaught, read_status
+from torchcrux.capture.standby import STANDBY, Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Kind
 
@@ -38,7 +40,8 @@ class Caught:
     `case` is the failure to reduce: the one that ended the program, else the first that it
     swallowed (then `swallowed` is true). `others` are the further ones. `message` says in a
     sentence what happened, for the user. `broken` are tracebacks of our own errors, which never
-    reached the program.
+    reached the program. `keep`, given to another run, brings the inputs of a graph that killed the
+    program.
     """
 
     ending: Ending
@@ -51,6 +54,7 @@ class Caught:
     signal: int | None = None
     graphs: int = 0
     broken: tuple[str, ...] = ()
+    keep: Keep | None = None
 
 
 def run_script(
@@ -62,11 +66,17 @@ def run_script(
     folder: Path,
     env: Mapping[str, str] | None = None,
     quiet_output: bool = False,
+    hangs: bool = False,
+    limit: float | None = None,
+    keep: Keep | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Caught:
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
     `check` is "error" or "accuracy". `env` replaces the environment. With `quiet_output` the
-    program's output is dropped. The program inherits stdin and the terminal; Ctrl-C reaches it as
+    program's output is dropped. With `hangs` the program is ended when one compilation, or one
+    call of a compiled graph, takes more than `limit` seconds (by default, what is not plausible);
+    `say` tells the user. The program inherits stdin and the terminal; Ctrl-C reaches it as
     it would without us, and we go on once it has ended.
     """
     if not module:
@@ -75,13 +85,14 @@ def run_script(
             return Caught(Ending.CANNOT_RUN, problem, None)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", _START, _HOME, "--cases", str(folder), "--check", check]
+    command += ["--limit", str(limit or 0), "--keep", str(keep or "-")]
     command += [*(["-m"] if module else []), target, *args]
     sink = subprocess.DEVNULL if quiet_output else None
     environment = None if env is None else dict(env)
     with _interrupts_reach_only_the_child():
         child = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
-        code = child.wait()
-    return _judge(folder, code, target, module=module)
+        ended = wait(child, folder / STANDBY, hangs=hangs, say=say)
+    return _judge(folder, ended, target, module=module)
 
 
 _HOME = str(Path(__file__).resolve().parents[2])
@@ -129,8 +140,9 @@ def _unreadable(path: Path) -> str:
     return ""
 
 
-def _judge(folder: Path, code: int, target: str, *, module: bool) -> Caught:
+def _judge(folder: Path, ended: Ended, target: str, *, module: bool) -> Caught:
     status = read_status(folder)
+    code = ended.code
     number = -code if code < 0 else None
     shown = 128 - code if code < 0 else code
     if status is None:
@@ -139,9 +151,15 @@ def _judge(folder: Path, code: int, target: str, *, module: bool) -> Caught:
             return Caught(Ending.CANNOT_RUN, message, shown)
         message = "The program could not be started under observation."
         return Caught(Ending.BROKEN, message, shown, signal=number)
+    finished = status.phase == "ended"
+    try:
+        last = fatal_case(ended, folder / STANDBY, folder, finished=finished)
+    except (OSError, ValueError) as error:
+        last = None
+        status.broken.append(f"The graph that ended the program is not whole: {error}")
     cases, unreadable = _cases(folder, status)
     broken = (*status.broken, *unreadable)
-    chosen = _chosen(status, cases)
+    chosen = _chosen(status, cases) if last is None else last.folder.name
     facts = {
         "status": shown,
         "exception": status.uncaught,
@@ -149,6 +167,16 @@ def _judge(folder: Path, code: int, target: str, *, module: bool) -> Caught:
         "graphs": status.graphs,
         "broken": broken,
     }
+    if last is not None:
+        del cases[last.folder.name]
+        return Caught(
+            Ending.CAUGHT,
+            f"{last.failure.message}.",
+            case=last,
+            others=tuple(cases.values()),
+            keep=keep_of(last),
+            **facts,  # type: ignore[arg-type]
+        )
     if chosen is not None:
         case = cases.pop(chosen)
         own = status.uncaught is not None and status.uncaught.case == chosen

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torchcrux.capture.imports import PostImport
 from torchcrux.capture.records import Records
+from torchcrux.capture.standby import Standby
 
 if TYPE_CHECKING:
     from torchcrux.capture.hook import Watcher
@@ -17,11 +18,12 @@ CONVERT_FRAME = "torch._dynamo.convert_frame"
 class Watching:
     """`watcher` is None until Dynamo has been imported; until then nothing here imports torch.
 
-    `check` is "error" or "accuracy".
+    `check` is "error" or "accuracy". `standby` is for a process that somebody waits for.
     """
 
-    def __init__(self, records: Records, check: str) -> None:
+    def __init__(self, records: Records, check: str, standby: Standby | None = None) -> None:
         self.records = records
+        self.standby = standby
         self.watcher: Watcher | None = None
         self._check = check
         self._imports = PostImport(
@@ -75,5 +77,5 @@ class Watching:
                 from torchcrux.capture.accuracy import AccuracyChecker
 
                 checker = AccuracyChecker()
-            self.watcher = Watcher(self.records, checker)
+            self.watcher = Watcher(self.records, checker, self.standby)
         return self.watcher

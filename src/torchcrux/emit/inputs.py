@@ -59,7 +59,7 @@ def factory(node: Node) -> str:
 def _tensor(spec: Tensor, node: Node, key: str = "") -> str:
     if spec.obstacle is not None:
         raise Unmakeable(f"the input {node.name} is {spec.obstacle}")
-    plain = spec.is_contiguous and spec.is_leaf
+    plain = spec.is_contiguous and spec.is_leaf and not spec.conj
     if plain and node.value is not Value.STORED and spec.dtype in _RANDN | _RANDINT:
         return _dense(spec, spec.shape, node, key, grad=spec.requires_grad)
     return _laid_out(spec, node, key)
@@ -137,6 +137,9 @@ def _laid_out(spec: Tensor, node: Node, key: str) -> str:
             text = _expanded(text, shape, strides)
         else:
             text = f"{made}.copy_({text})"
+    if spec.conj:
+        stored = node.value in (Value.STORED, Value.LITERAL)
+        text += ".conj_physical().conj()" if stored else ".conj()"
     if spec.requires_grad:
         text += ".requires_grad_()"
         if not spec.is_leaf:

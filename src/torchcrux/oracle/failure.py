@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback as tracebacks
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -222,19 +222,34 @@ _ROOTS = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "purelib",
 
 def _name(frame: FrameType) -> str:
     code = frame.f_code
-    file = code.co_filename
+    module = str(frame.f_globals.get("__name__", ""))
+    return frame_name(code.co_filename, code.co_name, of_torch=module.startswith("torch."))
+
+
+def frame_name(file: str, function: str, *, of_torch: bool) -> str:
+    """``package/path.py:function``, as in `Failure.frames`."""
     if file.startswith("<"):
-        return f"{file[: file.find('>') + 1]}:{code.co_name}"
+        return f"{file[: file.find('>') + 1]}:{function}"
     installed = _PACKAGES.sub("", file)
     if installed == file:
         root = next((root for root in _ROOTS if file.startswith(root)), None)
         if root is not None:
             installed = file[len(root) :]
-        elif "torch/" not in file or not frame.f_globals.get("__name__", "").startswith("torch."):
+        elif "torch/" not in file or not of_torch:
             installed = PurePath(file).name
         else:  # a source checkout of torch
             installed = "torch/" + file.rpartition("/torch/")[2]
-    return f"{installed}:{code.co_name}"
+    return f"{installed}:{function}"
+
+
+def below_entry(names: Sequence[str]) -> tuple[str, ...]:
+    """The frames below the compiler's entry, or all if they do not pass through it."""
+    return tuple(names[_entry(list(names)) :])
+
+
+def stage_of(frames: tuple[str, ...]) -> Stage:
+    """Which part of the compiler was at work, by the frames below its entry."""
+    return _stage(frames)
 
 
 def _chain(exc: BaseException, below: list[FrameType]) -> Iterator[BaseException]:

@@ -30,8 +30,8 @@ class Verdict(str, Enum):
 def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Judge ``payload["text"]``.
 
-    `renamed` maps the names of its values, in the text and in the graph that Dynamo makes of it,
-    to their names in the captured program; `expected` and `expected_names` are the failure to
+    `renamed` are pairs: the name of a value in the text, or in the graph that Dynamo makes of it,
+    and its name in the captured program; `expected` and `expected_names` are the failure to
     compare with and all names of that program; `match` an optional regular expression, `data` maps keys of
     the script's data file to (file, key) pairs, `reference` whether a float64 run can serve as
     one. Returns verdict, failure, reason, and seconds spent in the compiled run.
@@ -76,7 +76,7 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
         expected,
         payload["expected_names"],
         failure,
-        list(payload["renamed"]),
+        [name for name, _ in payload["renamed"]],
         match=pattern,
         renamed=payload["renamed"],
     )

@@ -15,7 +15,7 @@ from typing import Any
 from torchcrux.core.journal import Journal
 from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.names import variables
-from torchcrux.emit.random import draws_random
+from torchcrux.emit.random import draws_random, name_of
 from torchcrux.emit.script import script
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.judge import Verdict
@@ -67,9 +67,9 @@ class Oracle:
     def text(self, draft: Draft, note: str = "") -> str:
         return script(draft.program, self._context(draft), accuracy=self.accuracy, note=note)
 
-    def runs(self, drafts: Sequence[Draft]) -> list[Draft | None]:
-        """What eager makes of the drafts: no compiler, no question, no verdict."""
-        return self.trials(drafts)
+    def runs(self, drafts: Sequence[Draft], base: Draft) -> list[Draft | None]:
+        """What eager makes of the drafts, which were made from `base`: no question, no verdict."""
+        return self.trials(drafts, base)
 
     def ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
         """Judge the drafts of one round, in parallel. None stands for what is no program."""
@@ -166,20 +166,22 @@ class Oracle:
         return Answer(Verdict.BROKEN, text, reason=outcome.error or outcome.status.value)
 
 
-def _renamed(draft: Draft) -> dict[str, str]:
-    """Names of values in a script, and those that Dynamo derives from them, to captured names."""
-    renamed = {}
+def _renamed(draft: Draft) -> list[tuple[str, str]]:
+    """Names of values in a script, or in the graph that Dynamo makes of it, with captured names.
+
+    Dynamo names a value after its variable, an input after the argument, and what has no variable
+    after the operation.
+    """
+    pairs = []
     for name, variable in variables(draft.program).items():
-        renamed[variable] = name
-        if draft.program.by_name[name].op is Op.INPUT:
-            renamed[f"l_{variable}_"] = renamed[f"L_{variable}_"] = name
-    return renamed
+        node = draft.program.by_name[name]
+        derived = (f"l_{variable}_", f"L_{variable}_") if node.op is Op.INPUT else (name_of(node),)
+        pairs += [(one, name) for one in (variable, *derived)]
+    return pairs
 
 
 def hinted(draft: Draft, failure: Failure) -> int:
     """A mask of the calls that the failure's message names (bit i for the i-th call)."""
-    from torchcrux.emit.random import name_of
-
     words = set(re.findall(r"[a-z][a-z0-9_]{2,}", failure.text.lower()))
     mask = 0
     for i, node in enumerate(draft.program.calls):

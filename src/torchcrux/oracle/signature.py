@@ -7,9 +7,8 @@ It has not another exception, another sentence, or another place in the compiler
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from torchcrux.oracle.failure import WRAPPERS, Failure, Kind
 from torchcrux.oracle.message import essence, normalised, stem, without_notes
@@ -71,11 +70,11 @@ def why_different(
     b_names: Collection[str],
     *,
     match: re.Pattern[str] | None = None,
-    renamed: Mapping[str, str] = MappingProxyType({}),
+    renamed: Iterable[tuple[str, str]] = (),
 ) -> str | None:
     """Why `b` is not the failure `a`, as a sentence; None if it is.
 
-    `renamed` tells what the values of b's program are called in that of a.
+    `renamed` are names of values of b's program, each with what that value is called in a's.
     `match`, if given, replaces the comparison of messages and frames: it must be found in any
     message of `b` or in its traceback.
     """
@@ -91,7 +90,7 @@ def why_different(
         return f"its message does not match {match.pattern!r}: {b.exception}: {b.message}"
     if one.types != two.types:
         return f"it raises {_arrow(two.types)} instead of {_arrow(one.types)}"
-    if not _alike(one, two, {(stem(new), stem(old)) for new, old in renamed.items()}):
+    if not _alike(one, two, {(stem(new), stem(old)) for new, old in renamed}):
         return f"its message is {b.message!r} instead of {a.message!r}"
     depth = 1 if len([word for word in one.message if word.isidentifier()]) >= _TERSE else _DEPTH
     if one.frames and two.frames and one.frames[-depth:] != two.frames[-depth:]:

@@ -1,12 +1,14 @@
 """Whether drafts run in eager, and what they compute there: many at once in one child process.
 
 A fine edit is mostly wrong because the call does not accept it. That costs a millisecond to find
-out, a compilation a thousand times as much; so eager is asked first.
+out, a compilation a thousand times as much; so eager is asked first. What eager warns of, nobody
+wants in a script: an edit that brings a warning is refused as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,24 +20,25 @@ from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node, Op
 from torchcrux.program.serial import spec_from_json, spec_to_json
-from torchcrux.program.spec import Number, Tensor
+from torchcrux.program.spec import Number, Sequence, Tensor
 from torchcrux.run import Pool, Status, Task
 
 TRY = "torchcrux.oracle.trial:try_all"
 MOST_CALLS = 64
 """Longer programs are not tried: an eager run of them is no longer next to nothing."""
 
-Specs = Mapping[str, Any]
-
 
 def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
-    """Run each of ``payload["texts"]`` (see emit.script.probed); the specs of its values by name,
-    or None where it does not run. Runs in a child process."""
+    """Run each of ``payload["texts"]`` (see emit.script.probed); the specs of its values by name
+    and the warnings, or None where it does not run. Runs in a child process."""
     import types
     import warnings
 
+    import torch
+
     from torchcrux.oracle.data import write_data
 
+    torch.set_warn_always(True)
     path = Path.cwd() / "trial.py"
     write_data(path.parent, payload.get("data", {}))
     results: list[dict[str, Any] | None] = []
@@ -50,13 +53,14 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
         module = types.ModuleType("__main__")
         module.__dict__.update({"__file__": str(path), PROBE: probe})
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
                 exec(compile(text, str(path), "exec"), module.__dict__)
         except Exception:
             results.append(None)
         else:
-            results.append(specs)
+            told = sorted({str(warning.message) for warning in warned})
+            results.append({"specs": specs, "warnings": told})
     return results
 
 
@@ -67,22 +71,27 @@ class Trials:
     pool: Pool
     values: Values
     timeout: float
-    known: dict[str, Specs | None] = field(default_factory=dict)
+    known: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
-    def __call__(self, drafts: Sequence[Draft]) -> list[Draft | None]:
-        """Each draft with what eager computes at its calls; None for those that do not run.
+    def __call__(self, drafts: Listed[Draft], base: Draft) -> list[Draft | None]:
+        """Each draft with what eager computes at its calls; None for those that do not run, or
+        warn of what `base` does not.
 
         A program too long to be tried counts as one that runs, and keeps what is known of it.
         """
-        texts = [self._text(draft) for draft in drafts]
+        texts = [self._text(draft) for draft in (base, *drafts)]
         fresh = {
             text: draft
-            for text, draft in zip(texts, drafts, strict=True)
+            for text, draft in zip(texts, (base, *drafts), strict=True)
             if text and text not in self.known
         }
         if fresh:
             self._run(fresh)
-        return [self._told(draft, text) for draft, text in zip(drafts, texts, strict=True)]
+        known = self.known.get(texts[0]) if texts[0] else None
+        usual = frozenset(known["warnings"]) if known else frozenset()
+        return [
+            self._told(draft, text, usual) for draft, text in zip(drafts, texts[1:], strict=True)
+        ]
 
     def _text(self, draft: Draft) -> str | None:
         """None for what is too long, empty for what no script can make."""
@@ -95,7 +104,7 @@ class Trials:
 
     def _run(self, fresh: Mapping[str, Draft]) -> None:
         self.values.ensure(list(fresh.values()))
-        data: dict[str, Sequence[str]] = {}
+        data: dict[str, Listed[str]] = {}
         for draft in fresh.values():
             data.update(self.values.sources(draft.program))
         task = Task(TRY, {"texts": list(fresh), "data": data}, timeout=self.timeout)
@@ -108,18 +117,29 @@ class Trials:
             for text, draft in fresh.items():
                 self._run({text: draft})
 
-    def _told(self, draft: Draft, text: str | None) -> Draft | None:
+    def _told(self, draft: Draft, text: str | None, usual: frozenset[str]) -> Draft | None:
         if text is None:
             return draft
-        specs = self.known.get(text) if text else None
-        if specs is None:
+        known = self.known.get(text) if text else None
+        if known is None or not usual.issuperset(known["warnings"]):
             return None
-        program = draft.program
+        program, specs = draft.program, known["specs"]
         nodes = tuple(_measured(node, specs) for node in program.nodes)
+        if any(map(_empties, program.nodes, nodes)):
+            return None  # what holds nothing shows nothing
         return replace(draft, program=replace(program, nodes=nodes))
 
 
-def _measured(node: Node, specs: Specs) -> Node:
+def _empties(before: Node, after: Node) -> bool:
+    return (
+        isinstance(before.spec, (Tensor, Sequence))
+        and isinstance(after.spec, (Tensor, Sequence))
+        and before.spec.elements > 0
+        and after.spec.elements == 0
+    )
+
+
+def _measured(node: Node, specs: Mapping[str, Any]) -> Node:
     if node.op is Op.INPUT or node.name not in specs:
         return node
     spec = spec_from_json(specs[node.name])

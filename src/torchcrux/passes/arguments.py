@@ -67,6 +67,30 @@ class SetArgument:
         return self.words
 
 
+@dataclass(frozen=True, slots=True)
+class DropOne:
+    """Leave out one positional argument, of the value `old`, and keep those behind it."""
+
+    place: Place
+    old: Arg
+    words: str
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.place.node)
+        if node is None:
+            return draft
+        try:
+            if at(node, self.place.path) != self.old:
+                return draft
+        except LookupError:
+            return draft
+        changed = without_argument(node, self.place.path)
+        return replace(draft, program=draft.program.replace_nodes({node.name: changed}))
+
+    def __str__(self) -> str:
+        return self.words
+
+
 class Arguments(TriedFirst):
     """Arguments that have a default, or may be None."""
 
@@ -86,6 +110,11 @@ class Arguments(TriedFirst):
                 place = Place(node.name, ("kwargs", key))
                 yield DropArgument(place, f"{_call(node)} without {text}")
             for path, value in _own(node):
+                if isinstance(value, (tuple, list)) and len(value) > 1:
+                    yield from _shorter(node, path, value)
+                elif value == 1 and not isinstance(value, bool) and path[0] == "args":
+                    words = f"{_call(node)} without argument {path[1]}"
+                    yield DropOne(Place(node.name, path), 1, words)
                 if isinstance(value, Ref):
                     words = f"{_call(node)} with None for {value.name}"
                     yield SetArgument(Place(node.name, path), value, None, words)
@@ -146,6 +175,17 @@ def _own(node: Node) -> Iterator[tuple[Path, Arg]]:
         first = path == ("args", 0)
         if len(path) == 2 and not (first and node.op is Op.METHOD):
             yield path, value
+
+
+def _shorter(node: Node, path: Path, value: tuple[Arg, ...] | list[Arg]) -> Iterator[SetArgument]:
+    """Without one of several ones in a tuple of sizes."""
+    for i, item in enumerate(value):
+        if item == 1 and not isinstance(item, bool):
+            left = [one for place, one in enumerate(value) if place != i]
+            new: Arg = left if isinstance(value, list) else tuple(left)
+            words = f"{_call(node)} with {_text(new)} for {_text(value)}"
+            yield SetArgument(Place(node.name, path), value, new, words)
+            return
 
 
 def _call(node: Node) -> str:

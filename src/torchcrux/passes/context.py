@@ -47,9 +47,7 @@ class DropRegion:
 
     def apply(self, draft: Draft) -> Draft:
         changes = {
-            node.name: replace(
-                node, regions=tuple(r for r in node.regions if r != self.region)
-            )
+            node.name: replace(node, regions=tuple(r for r in node.regions if r != self.region))
             for node in draft.program.calls
             if self.region in node.regions
         }

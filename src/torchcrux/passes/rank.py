@@ -114,6 +114,7 @@ def _options(draft: Draft) -> Iterator[DropDimension]:
         for node in draft.program.calls
         for path, value in literals(node)
         if isinstance(value, int) and not isinstance(value, bool)
+        if len(path) > 2 or not node.target.startswith("operator.")
     ]
     for names, d in groups:
         for place, value in places:

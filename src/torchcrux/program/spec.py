@@ -13,7 +13,8 @@ class Tensor:
 
     `low` and `high` are the least and greatest element of an integer or boolean tensor, in eager.
     `symbols[d]` names the symbolic size of dimension d, empty where the size is static; the tuple
-    is empty when all sizes are static. `obstacle` says why no factory can make such a tensor.
+    is empty when all sizes are static. `conj` is set for a lazily conjugated view. `obstacle` says
+    why no factory can make such a tensor.
     """
 
     shape: tuple[int, ...]
@@ -25,6 +26,7 @@ class Tensor:
     low: int | None = None
     high: int | None = None
     symbols: tuple[str, ...] = ()
+    conj: bool = False
     obstacle: str | None = None
 
     @property
