@@ -127,8 +127,15 @@ def main():
     print(", ".join(f"{count} {key}" for key, count in counts.most_common()))
     print(f"{counts['same']} of {tested} samples come back the same: {share:.1f} %")
     if options.json:
-        rows = [{"sample": name, "outcome": r, "reason": why.partition("\n")[0]} for name, r, why in found]
-        summary = {"counts": dict(counts), "percent": round(share, 2), "samples": [r for r in rows if r["outcome"] != "same"]}
+        rows = [
+            {"sample": name, "outcome": r, "reason": why.partition("\n")[0]}
+            for name, r, why in found
+        ]
+        summary = {
+            "counts": dict(counts),
+            "percent": round(share, 2),
+            "samples": [r for r in rows if r["outcome"] != "same"],
+        }
         options.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 

@@ -64,9 +64,7 @@ def main() -> None:
     """Any torch.compile failure, boiled down to the ten lines that matter."""
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
-)
+@main.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
 @_options
 @click.option("-m", "module", is_flag=True, help="SCRIPT is the name of a module.")
 @click.argument("script")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchcrux.capture.script import Caught, Ending, run_script
+from torchcrux.capture.standby import Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.verify import difference, run_fresh
@@ -47,7 +48,7 @@ def run_command(
         ui.say(f"{choices.out} holds this case already: going on with it.")
         return reduce_case(resumed, resumed.folder.parent, choices.options)
     with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
-        caught = _catch(target, args, module, choices.check, Path(name), ui)
+        caught = _catch(target, args, module, choices, Path(name), ui)
         if caught.case is None:
             return _nothing(caught)
         if caught.case.program is None:
@@ -72,15 +73,66 @@ def run_command(
     ui.say(_caught_message(case))
     for note in case.notes:
         ui.say(note)
-    return reduce_case(case, out, choices.options)
+    result = reduce_case(case, out, choices.options)
+    failed = result.status in ("not_reproduced", "not_a_bug") and not result.text
+    if not failed or caught.keep is None:
+        return result
+    ui.say("It needs the values of its inputs. Running the script again, to keep them.")
+    fuller = _with_inputs(target, args, module, choices, caught.keep, out, ui)
+    return result if fuller is None else reduce_case(fuller, out, choices.options)
+
+
+def _with_inputs(
+    target: str,
+    args: tuple[str, ...],
+    module: bool,
+    choices: Choices,
+    keep: Keep,
+    out: Path,
+    ui: Terminal,
+) -> Case | None:
+    """The case in `out` replaced by one that has the inputs of the graph; None if the script does
+    not end in the same way again."""
+    before = _load(out / "case").failure
+    with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
+        caught = run_script(
+            target,
+            args,
+            module=module,
+            folder=Path(name) / "1",
+            quiet_output=True,
+            hangs=choices.check in ("auto", "hang"),
+            limit=choices.options.timeout,
+            keep=keep,
+            say=ui.say,
+        )
+        if caught.case is None or caught.case.failure.kind is not before.kind:
+            ui.say(f"The second time it ended in another way: {caught.message}")
+            return None
+        if not caught.case.stored:
+            return None
+        command = (out / "case" / "command.json").read_text(encoding="utf-8")
+        shutil.rmtree(out / "case")
+        shutil.move(str(caught.case.folder), out / "case")
+    write_atomically(out / "case" / "command.json", command)
+    return _load(out / "case")
 
 
 def _catch(
-    target: str, args: tuple[str, ...], module: bool, check: str, folder: Path, ui: Terminal
+    target: str, args: tuple[str, ...], module: bool, choices: Choices, folder: Path, ui: Terminal
 ) -> Caught:
     """Run the script; if it found something wrong by itself, once more with its graphs compared."""
-    first = "error" if check == "auto" else check
-    caught = run_script(target, args, module=module, check=first, folder=folder / "1")
+    check = choices.check
+    caught = run_script(
+        target,
+        args,
+        module=module,
+        check="accuracy" if check == "accuracy" else "error",
+        folder=folder / "1",
+        hangs=check in ("auto", "hang"),
+        limit=choices.options.timeout,
+        say=ui.say,
+    )
     unexplained = caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
     if check != "auto" or not unexplained:
         return caught

@@ -99,6 +99,11 @@ class Reducer:
         self.minimal = not any(one.verdict is Verdict.SAME for one in self.necessary)
         return draft
 
+    def most_faithful(self) -> Draft:
+        """What was captured, uncut, with its context and its values."""
+        whole = replace(self.draft, program=writable(self.draft.program))
+        return _formed(whole, _forms(self.oracle.expected)[-1], self.oracle.expected)
+
     def _cut(self, captured: Draft) -> Draft:
         instead: Answer | None = None
         for form in _forms(self.oracle.expected):
@@ -272,12 +277,18 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
 def _forms(failure: Failure) -> tuple[Form, ...]:
     if failure.kind is Kind.COMPILE_ERROR and failure.stage is not Stage.BACKWARD:
         return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
+    if failure.kind in (Kind.CRASH, Kind.HANG):  # no values may have been kept
+        if (failure.metric or {}).get("during") == "compile":
+            return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
+        return (Form.PLAIN, Form.PLAIN_STORED, Form.FAITHFUL, Form.FAITHFUL_STORED)
     return (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
 
 
 def _formed(draft: Draft, form: Form, failure: Failure) -> Draft:
     if draft.context.dynamic is None and _is_symbolic(draft.program):
         draft = replace(draft, context=replace(draft.context, dynamic=True))
+    if failure.stage is Stage.BACKWARD and form is Form.FAITHFUL_STORED:
+        draft = replace(draft, context=replace(draft.context, weighted=True))
     if form in (Form.PLAIN, Form.PLAIN_STORED):
         if failure.stage is not Stage.BACKWARD:
             draft = without_gradients(draft)

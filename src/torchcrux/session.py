@@ -15,10 +15,11 @@ from pathlib import Path
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
 from torchcrux.emit.inputs import tensors
-from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import gist
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.passes import ALL, Draft, Pass
@@ -29,12 +30,22 @@ from torchcrux.report.result import Find, Result, Sizes, origins, write, write_a
 from torchcrux.run import Pool, PoolError, Status, Task
 
 VERIFIED_RUNS = 3
+MOST_FRESH_RUNS = 12
 BROKEN_LIMIT = 5
 COMMENTED = 3  # lines of the error in the repro
-PRELOAD = ("torch", "torch._dynamo", "torchcrux.oracle.judge", "torchcrux.oracle.facts")
+PRELOAD = (
+    "torch",
+    "torch._dynamo",
+    "torchcrux.oracle.judge",
+    "torchcrux.oracle.deadly",
+    "torchcrux.oracle.facts",
+)
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux._torch:probe_instruction_sets")
 SAVE_DATA = "torchcrux.oracle.data:save_data"
 FIRST_TIMEOUT = 300.0
+HANG_SECONDS = 30.0
+"""A script that hangs ends itself after so long, at most: a fresh interpreter may take ten seconds
+to compile what is right."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +67,15 @@ def open_pool(options: Options, case: Case, scratch: Path) -> Pool:
         **dict(_environment(case)),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "cache"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "OMP_NUM_THREADS": str(max(1, cores // (options.jobs or min(cores, 4)))),
+        "OMP_NUM_THREADS": str(max(_least_threads(case), cores // (options.jobs or min(cores, 4)))),
     }
     inductor = INDUCTOR if _uses_inductor(case) else ()
     return Pool(jobs=options.jobs, preload=(*PRELOAD, *inductor), env=environment)
+
+
+def _least_threads(case: Case) -> int:
+    """With a single thread, compiled code has no parallel regions to crash in."""
+    return 2 if case.failure.kind is Kind.CRASH else 1
 
 
 def _uses_inductor(case: Case) -> bool:
@@ -96,9 +112,7 @@ def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = Non
     return result
 
 
-def _attempt(
-    case: Case, out: Path, options: Options, pool: Pool | None, started: float
-) -> Result:
+def _attempt(case: Case, out: Path, options: Options, pool: Pool | None, started: float) -> Result:
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
         with nullcontext(pool) if pool else open_pool(options, case, scratch) as used:
@@ -158,22 +172,91 @@ class Session:
                 return replace(base, message=f"{error}. {self._kept()}")
             base = replace(base, obstacles=_obstacles(values.draft.program))
             values.draft = draft
-            return self._reduce(base, draft, captured, values, journal)
+            result = self._reduce(base, draft, captured, values, journal)
+            crashed = self.case.failure.kind is Kind.CRASH
+            if result.status == "not_reproduced" and crashed and values.refused:
+                # The compiled program should raise what eager raises, instead of dying.
+                values.draft, values.tolerant = captured, True
+                base = replace(base, obstacles=_obstacles(captured.program))
+                return self._reduce(base, captured, captured, values, journal, values.refused)
+            return result
 
     def _reduce(
-        self, base: Result, draft: Draft, captured: Draft, values: Values, journal: Journal
+        self,
+        base: Result,
+        draft: Draft,
+        captured: Draft,
+        values: Values,
+        journal: Journal,
+        eager: str = "",
     ) -> Result:
+        hang = self._hang_seconds()
+        timeout = self.options.timeout or self._timeout()
         oracle = Oracle(
             pool=self.pool,
             journal=journal,
             values=values,
             expected=self.case.failure,
             names=frozenset(node.name for node in captured.program.nodes),
-            timeout=self.options.timeout or self._timeout(),
+            timeout=timeout if hang is None else max(timeout, 4 * hang),
             match=self.options.match,
+            hang=hang,
+            eager=eager,
+            repeats=REPEATS if hang is None else 0,
         )
+        frequency = Frequencies(oracle, journal)
+        frequency.resume()
+        oracle.on_other = self._find
+        reducer, status, message = self._search(oracle, draft, frequency)
+        result = self._ended(base, status, message, oracle, reducer, captured)
+        judged = result.status == "not_reproduced" and bool(result.text)
+        once = oracle.times == oracle.votes == 1 and oracle.hang is None
+        if judged and once and reducer.best is not None and frequency.measure(reducer.best):
+            # It failed when it was judged, and not in a fresh interpreter.
+            reducer, status, message = self._search(oracle, draft, frequency)
+            result = self._ended(base, status, message, oracle, reducer, captured)
+        return replace(result, frequency=str(frequency.found or ""))
+
+    def _search(
+        self, oracle: Oracle, draft: Draft, frequency: Frequencies
+    ) -> tuple[Reducer, str, str]:
+        """A reducer at its end, the status, and a message."""
+        while True:
+            reducer = self._reducer(oracle, draft)
+            try:
+                final = reducer.run()
+                if not self._is_patient(oracle, final):
+                    continue
+                return reducer, "reduced", ""
+            except Flaky as reason:
+                self.options.progress("the failure does not come always: measuring how often")
+                frequency.measure(reason.draft, reason.seen)
+            except NotReproduced as reason:
+                once = oracle.times == oracle.votes == 1 and oracle.hang is None
+                if once and (self.case.stored or not oracle.deadly):
+                    self.options.progress("the failure did not come: trying more often")
+                    if frequency.measure(reducer.most_faithful()):
+                        continue
+                tried = f", in {frequency.asked} tries" if frequency.asked else ""
+                return reducer, "not_reproduced", f"{reason}{tried}. {self._kept()}"
+            except EagerFails as reason:
+                return reducer, "not_reproduced", f"eager fails: {reason}"
+            except (Stopped, KeyboardInterrupt) as reason:
+                return reducer, "stopped_early", str(reason) or "interrupted"
+
+    def _is_patient(self, oracle: Oracle, final: Draft) -> bool:
+        """Whether what hangs also does so with all the time that the repro gives it. If not, what
+        was taken for hanging is asked again."""
+        if oracle.hang is None or oracle.patient:
+            return True
+        self.options.progress(f"waiting {oracle.hang:g} s for what is left")
+        oracle.patient = True
+        (answer,) = oracle.ask([final])
+        return answer.verdict is Verdict.SAME
+
+    def _reducer(self, oracle: Oracle, draft: Draft) -> Reducer:
         budget = self.options.budget
-        reducer = Reducer(
+        return Reducer(
             oracle,
             draft,
             on_best=partial(self._write, oracle),
@@ -181,17 +264,23 @@ class Session:
             deadline=None if budget is None else self.started + budget,
             progress=self.options.progress,
         )
-        oracle.on_other = self._find
-        status, message = "reduced", ""
-        try:
-            final: Draft | None = reducer.run()
-        except NotReproduced as reason:
-            status, message, final = "not_reproduced", f"{reason}. {self._kept()}", None
-        except EagerFails as reason:
-            status, message, final = "not_reproduced", f"eager fails: {reason}", None
-        except (Stopped, KeyboardInterrupt) as reason:
-            status, final = "stopped_early", reducer.best
-            message = str(reason) or "interrupted"
+
+    def _hang_seconds(self) -> float | None:
+        if self.case.failure.kind is not Kind.HANG:
+            return None
+        seconds = float((self.case.failure.metric or {}).get("seconds", HANG_SECONDS))
+        return min(HANG_SECONDS, seconds, self.options.timeout or HANG_SECONDS)
+
+    def _ended(
+        self,
+        base: Result,
+        status: str,
+        message: str,
+        oracle: Oracle,
+        reducer: Reducer,
+        captured: Draft,
+    ) -> Result:
+        final = None if status == "not_reproduced" else reducer.best
         base = replace(
             base,
             queries=oracle.queries,
@@ -226,9 +315,13 @@ class Session:
         text = (self.out / "repro.py").read_text(encoding="utf-8")
         final = json.dumps(answer.failure.to_json(), indent=1)
         write_atomically(self.case.folder / "final.json", final)
-        runs = run_fresh(self.out / "repro.py", VERIFIED_RUNS, self._timeout())
+        often = oracle.votes > 1
+        count = min(oracle.votes, MOST_FRESH_RUNS) if often else VERIFIED_RUNS
+        runs = run_fresh(self.out / "repro.py", count, self._timeout())
         differences = [difference(answer.failure, run) for run in runs]
         wrong = next((one for one in differences if one is not None), None)
+        if often and None in differences:
+            wrong = None
         if wrong is not None:
             status = "not_reproduced"
             message = (

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH101, PTH103, PTH106, PTH109, PTH123, PTH208
 """What the tests have children do. Imported in the children, by the name in a task."""
 
 import ctypes

@@ -3,7 +3,9 @@
 A graph is compared at its first call and at the first calls with shapes it has not had yet, at
 most `MOST_CALLS` times: what a compiler does wrong, it does at every call of the same kernels.
 Eager runs a copy of the graph, made before the compiler could change it, on copies of the inputs,
-with the random state that the compiled call had. A float64 run tells which of the two is right.
+with the random state that the compiled call had; and in the same way both run once more for the
+gradients that a backward pass would give, whether or not the user asks for them. A float64 run
+tells which of the two is right.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from torch import fx
 
 from torchcrux import _torch
 from torchcrux.capture.clones import clone_inputs
+from torchcrux.capture.gradients import gradients, leaves
 from torchcrux.capture.hook import CallCheck, WrongNumbers
 from torchcrux.oracle.failure import Failure, Kind, Stage
-from torchcrux.oracle.numerics import compare, upcast
+from torchcrux.oracle.gradients import GRADIENT, compare_gradients
+from torchcrux.oracle.numerics import Mismatch, compare, upcast
 
 MOST_CALLS = 4
 _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal_", "uniform_", "exponential_")
@@ -36,12 +40,13 @@ class AccuracyChecker:
         return _torch.with_fallback_random() if draws_random(gm) else nullcontext()
 
     def of(self, gm: fx.GraphModule) -> CallCheck:
-        return _Comparison(copy_of(gm))
+        return _Comparison(copy_of(gm), self.compiling(gm))
 
 
 @dataclass
 class _Comparison:
     eager: fx.GraphModule
+    compiling: AbstractContextManager[Any]
     seen: set[tuple[Any, ...]] = field(default_factory=set)
 
     def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -54,7 +59,7 @@ class _Comparison:
         result = run(*args)
         after = _random_state()
         try:
-            failure = self._compare(before, state, result, args)
+            failure = self._compare(run, before, state, result, args)
         finally:
             _set_random_state(after)
         if failure is not None:
@@ -62,13 +67,18 @@ class _Comparison:
         return result
 
     def _compare(
-        self, before: Sequence[Any], state: Any, result: Any, args: Sequence[Any]
+        self,
+        run: Callable[..., Any],
+        before: Sequence[Any],
+        state: Any,
+        result: Any,
+        args: Sequence[Any],
     ) -> Failure | None:
         inputs = clone_inputs(before)
         eager = self._run(self.eager, inputs, state)
         if eager is None:
             return None
-        wide = [upcast(value) for value in clone_inputs(before)]
+        wide = [_as(upcast(value), value) for value in before]
         precise = self._run(self.eager, wide, state)
         changed = [
             i
@@ -82,19 +92,52 @@ class _Comparison:
             if i not in changed and isinstance(now, torch.Tensor) and _differs(then, now)
         ]
         mismatch = compare(
-            [*_leaves(eager), *(inputs[i] for i in changed)],
-            [*_leaves(result), *(args[i] for i in changed)],
-            None if precise is None else [*_leaves(precise), *(wide[i] for i in changed)],
+            [*leaves(eager), *(inputs[i] for i in changed)],
+            [*leaves(result), *(args[i] for i in changed)],
+            None if precise is None else [*leaves(precise), *(wide[i] for i in changed)],
         )
+        if mismatch is None:
+            mismatch = self._compare_gradients(run, before, state, result)
         if mismatch is None:
             return None
         return Failure(
             kind=Kind.ACCURACY,
-            stage=Stage.RUN,
+            stage=Stage.BACKWARD if mismatch.attribute == GRADIENT else Stage.RUN,
             exceptions=(("AssertionError", str(mismatch)),),
             frames=(),
             metric=mismatch.to_json(),
         )
+
+    def _compare_gradients(
+        self, run: Callable[..., Any], before: Sequence[Any], state: Any, result: Any
+    ) -> Mismatch | None:
+        """What a backward pass from the outputs gives, if they have one."""
+        if not torch.is_grad_enabled() or not any(_requires_grad(x) for x in leaves(result)):
+            return None
+        eager = self._gradients(self.eager, clone_inputs(before), state)
+        if eager is None:
+            return None
+        with self.compiling:  # the backward graph is compiled now
+            compiled = self._gradients(run, clone_inputs(before), state, eager[1])
+        if compiled is None:
+            return None
+        wide = [_as(upcast(value), value) for value in before]
+        precise = self._gradients(self.eager, wide, state, [upcast(one) for one in eager[1]])
+        return compare_gradients(eager[0], compiled[0], None if precise is None else precise[0])
+
+    def _gradients(
+        self,
+        run: Callable[..., Any],
+        inputs: Sequence[Any],
+        state: Any,
+        weights: Sequence[torch.Tensor] | None = None,
+    ) -> tuple[list[torch.Tensor | None], list[torch.Tensor]] | None:
+        """Gradients and weights; None if there is no gradient, or backward refuses."""
+        _set_random_state(state)
+        try:
+            return gradients(run, inputs, weights)
+        except Exception:
+            return None
 
     def _run(self, graph: fx.GraphModule, inputs: Sequence[Any], state: Any) -> Any:
         """The outputs; None if eager refuses, as it may in float64."""
@@ -132,10 +175,16 @@ def _differs(one: torch.Tensor, other: torch.Tensor) -> bool:
         return not torch.equal(one.detach(), other.detach().to(one.dtype))
 
 
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, (tuple, list)):
-        return [leaf for item in value for leaf in _leaves(item)]
-    return [value]
+def _requires_grad(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def _as(wide: Any, value: Any) -> Any:
+    """`wide`, no leaf if `value` is none: so that a graph may write into it."""
+    if not _requires_grad(value) or value.is_leaf:
+        return wide
+    with torch.enable_grad():
+        return wide.clone()
 
 
 def _shape(value: Any) -> Any:

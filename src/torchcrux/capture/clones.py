@@ -52,13 +52,13 @@ def _clone(
     if tensor.is_leaf:
         return leaf
     with torch.enable_grad():
-        if _overlaps(leaf):
+        if overlaps(leaf):
             return leaf.view_as(leaf)  # nobody can change it in place
         made = torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device=leaf.device)
         return made.copy_(leaf)
 
 
-def _overlaps(tensor: torch.Tensor) -> bool:
+def overlaps(tensor: torch.Tensor) -> bool:
     """Whether several elements have one place in memory."""
     places = sorted(zip(tensor.stride(), tensor.size(), strict=True))
     end = 0

@@ -15,8 +15,8 @@ from torchcrux import case
 from torchcrux.capture import standby
 from torchcrux.case import Case
 from torchcrux.oracle import fatal
-from torchcrux.oracle.fatal import During
 from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.fatal import During
 from torchcrux.run import linux
 
 GRACE = 3.0
@@ -114,9 +114,7 @@ def fatal_case(ended: Ended, folder: Path, cases: Path, *, finished: bool) -> Ca
         context = replace(context, backward=True)
     stored = standby.left_inputs(folder, busy.graph)
     name = f"fatal-{busy.graph}-{busy.calls}" + ("-inputs" if stored else "")
-    return case.write(
-        cases / name, program, context, failure, {}, notes=notes, stored=stored
-    )
+    return case.write(cases / name, program, context, failure, {}, notes=notes, stored=stored)
 
 
 def _failure(ended: Ended, busy: standby.Activity, frames: str) -> Failure | None:
@@ -129,9 +127,7 @@ def _failure(ended: Ended, busy: standby.Activity, frames: str) -> Failure | Non
         return fatal.hang(seconds=ended.busy_for or 0.0, during=busy.during, dump=frames)
     killed = number == signal.SIGKILL and ended.out_of_memory
     if number in fatal.FATAL or killed:
-        return fatal.crash(
-            number=number, during=busy.during, dump=frames, out_of_memory=killed
-        )
+        return fatal.crash(number=number, during=busy.during, dump=frames, out_of_memory=killed)
     if number is None and ended.code != 0:
         return fatal.crash(status=ended.code, during=busy.during, dump=frames)
     return None

@@ -253,7 +253,10 @@ class Watcher:
     def _wrong(
         self, graph: Graph, program: Program, tensors: Mapping[str, Any], failure: Failure
     ) -> str:
-        name = self.records.add(program, graph.context, failure, tensors, notes=graph.notes)
+        context = graph.context
+        if failure.stage is Stage.BACKWARD:
+            context = replace(context, backward=True, weighted=True)
+        name = self.records.add(program, context, failure, tensors, notes=graph.notes)
         self.records.status.stopped = True
         self.records.save()
         return name

@@ -37,7 +37,7 @@ def _inline(gm: fx.GraphModule, call: fx.Node) -> None:
     module = gm.get_submodule(path)
     try:
         graph = _InlineTracer().trace(module)
-    except Exception:  # noqa: BLE001 - any module's forward may refuse; the call then stays
+    except Exception:
         return
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     bound: dict[fx.Node, Any] = dict(zip(inputs, call.args, strict=False))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import fx
 
 from torchcrux.capture.inline import inline_modules
-from torchcrux.capture.spelling import Spelling
+from torchcrux.capture.spelling import ATTRIBUTES, Spelling
+from torchcrux.capture.vmap import joined
+from torchcrux.emit.bodies import why_not
 from torchcrux.program import spec as specs
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Origin, Program, Ref, Region, Slice
 
@@ -66,6 +68,7 @@ class _Lowering:
                 case _:
                     if not self._scope(node):
                         self.nodes.append(self._call(node))
+        self.nodes = joined(inputs, self.nodes)
         known = {node.name for node in (*inputs, *self.nodes)}
         return Lowered(
             Program((*inputs, *self.nodes), tuple(name for name in outputs if name in known)),
@@ -91,13 +94,22 @@ class _Lowering:
             self.tensors[node.name] = value
             return Node(node.name, Op.INPUT, target=str(node.target), spec=describe(value))
         if isinstance(value, fx.GraphModule):
-            inner = _Lowering(inline_modules(value), self.spelling).run(())
+            lowering = _Lowering(inline_modules(value), self.spelling)
+            inner = lowering.run(())
             if inner.tensors:
                 self.unspeakable[node.name] = f"the body {node.target} holds tensors of its own"
-            self.bodies[node.name] = Body(inner.program)
+            for call in inner.program.calls:
+                if call.obstacle:
+                    self.unspeakable[node.name] = f"{call.obstacle}, in the body {node.target}"
+            self.bodies[node.name] = Body(inner.program, lowering.returned())
         else:
             self.unspeakable[node.name] = f"an attribute of type {type(value).__name__}"
         return None
+
+    def returned(self) -> Arg:
+        """What the graph returns, as it returns it."""
+        (output,) = (node for node in self.gm.graph.nodes if node.op == "output")
+        return self._argument(output.args[0])
 
     def _call(self, node: fx.Node) -> Node:
         obstacle = None
@@ -109,13 +121,13 @@ class _Lowering:
             kwargs = tuple((key, self._argument(value)) for key, value in node.kwargs.items())
             if node.op == "call_function":
                 target = self.spelling.of(node.target)
+                if target in ATTRIBUTES:
+                    target, args = "builtins.getattr", (*args, ATTRIBUTES[target])
             elif node.op != "call_method":
                 raise Inexpressible(f"a call of the module {node.target}")
         except (Inexpressible, LookupError) as reason:
             obstacle = str(reason.args[0])
-            args = tuple(Ref(used.name) for used in node.all_input_nodes)
-            kwargs = ()
-        return Node(
+        made = Node(
             node.name,
             Op.METHOD if node.op == "call_method" else Op.FUNCTION,
             target,
@@ -127,6 +139,8 @@ class _Lowering:
             _origin(node),
             obstacle,
         )
+        obstacle = obstacle or why_not(made)
+        return made if obstacle is None else _unwritable(made, node, obstacle)
 
     def _scope(self, node: fx.Node) -> bool:
         """Turn the enter and exit calls of a scope into a region; True if `node` was one."""
@@ -188,9 +202,13 @@ class _Lowering:
         raise Inexpressible(f"an argument of type {type(arg).__name__}")
 
 
-def _autocast(
-    device_type: str, dtype: Any = None, enabled: Any = True, cache: Any = None
-) -> str:
+def _unwritable(made: Node, node: fx.Node, reason: str) -> Node:
+    """A call that can only be cut: what it needs is kept, not how it needs it."""
+    used = tuple(Ref(one.name) for one in node.all_input_nodes if one.op != "get_attr")
+    return replace(made, args=used, kwargs=(), obstacle=reason)
+
+
+def _autocast(device_type: str, dtype: Any = None, enabled: Any = True, cache: Any = None) -> str:
     text = f'torch.autocast("{device_type}"'
     if enabled and dtype is not None:
         text += f", dtype={dtype}"
@@ -216,7 +234,8 @@ def _plain_number(value: Any) -> Arg:
     """Drop subclasses (numpy scalars, enums of int, SymInt with a known value)."""
     for kind in (bool, int, float, complex, str):
         if isinstance(value, kind):
-            return kind(value)  # type: ignore[no-any-return]
+            plain: Any = kind
+            return plain(value)  # type: ignore[no-any-return]
     return None
 
 
@@ -250,9 +269,7 @@ def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
     shape = tuple(hint(size) for size in value.shape)
     symbols: tuple[str, ...] = ()
     if isinstance(symbolic, torch.Tensor) and symbolic.dim() == len(shape):
-        symbols = tuple(
-            "" if isinstance(size, int) else str(size) for size in symbolic.shape
-        )
+        symbols = tuple("" if isinstance(size, int) else str(size) for size in symbolic.shape)
     strides = None
     obstacle = None
     if value.layout is torch.strided and not value.is_quantized:

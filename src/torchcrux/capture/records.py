@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 STATUS_FILE = "status.json"
 MOST_CASES = 8  # of one process; a script that swallows failures in a loop must not fill the disk
 
+_OWN_FOLDERS = frozenset({"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"})
+"""Inductor sets them itself, as it sets variables that begin with an underscore."""
+
 
 @dataclass
 class Uncaught:
@@ -89,7 +92,13 @@ class Records:
     def _variables_set(self) -> tuple[tuple[str, str], ...]:
         """Environment variables that the script has set since it began."""
         before = self._environment
-        return tuple(pair for pair in sorted(os.environ.items()) if before.get(pair[0]) != pair[1])
+        return tuple(
+            pair
+            for pair in sorted(os.environ.items())
+            if before.get(pair[0]) != pair[1]
+            and pair[0] not in _OWN_FOLDERS
+            and not pair[0].startswith("_")
+        )
 
     def broken(self) -> None:
         """Note the exception that is being handled as an error of our own."""

@@ -29,6 +29,29 @@ _NAMESPACES = (
 )
 
 
+_PRIVATE = ("torch", "torch._C._nn", "torch._C._autograd", "torch._C._functorch", "torch._C")
+"""Where functions are that Dynamo leaves in graphs and that have no public name."""
+
+_PUBLIC = {"torch._C._nn.pad": "torch.nn.functional.pad"}
+"""What a public function in Python comes down to, with the same arguments."""
+
+ATTRIBUTES = {"torch._C._autograd._get_data_attr": "data"}
+"""Functions that read an attribute of a tensor, which is how a user writes them."""
+
+_OPERATORS = frozenset(
+    [
+        *("aten", "prim", "prims", "higher_order", "inductor", "quantized", "mkldnn"),
+        *("quantized_decomposed", "mkldnn_prepacked", "onednn", "mkl", "sparse", "rngprims"),
+        *("_quantized", "xnnpack", "c10d", "c10d_functional", "_c10d_functional", "symm_mem"),
+        *("_c10d_functional_autograd", "fsdp", "streams", "debugprims", "profiler", "cuda"),
+        *("_dtensor", "static_runtime", "inductor_prims", "_native", "quantization", "export"),
+        *("debug_mode_ops", "flex_lib", "onnx", "onnx_symbolic", "torch_nn"),
+        *("torch_attn", "semi_structured", "bucketing", "ao", "device_mesh", "_inductor_debug"),
+    ]
+)
+"""Namespaces of operators that are there after ``import torch``, in 2.9 to 2.13."""
+
+
 class Spelling:
     """A table of names, built once and shared by all graphs of a process."""
 
@@ -47,7 +70,12 @@ class Spelling:
             return known[1]
         name = _torch.operator_name(function)
         if name is None:
-            name = _qualified(function)
+            return _qualified(function)
+        space = name.split(".")[2]
+        if space not in _OPERATORS:
+            what = name.removeprefix("torch.ops.").replace(".", "::", 1)
+            what = what.removesuffix(".default")
+            raise LookupError(f"the operator {what}, which PyTorch does not provide")
         return name
 
 
@@ -66,13 +94,28 @@ def _public_functions() -> Iterator[tuple[Any, str]]:
     for name in ("getattr", "len", "max", "min", "abs", "round", "sum", "int", "float", "bool"):
         yield getattr(builtins, name), f"builtins.{name}"
     for name in dir(torch.Tensor):
-        if not name.startswith("__"):
-            yield getattr(torch.Tensor, name), f"torch.Tensor.{name}"
+        value = getattr(torch.Tensor, name)
+        if not isinstance(value, type) and (callable(value) or not name.startswith("__")):
+            yield value, f"torch.Tensor.{name}"
+    for space in _PRIVATE:
+        module = _module(space)
+        for name in sorted(vars(module)):
+            value = getattr(module, name)
+            if callable(value) and not isinstance(value, type):
+                spelled = f"{space}.{name}"
+                yield value, _PUBLIC.get(spelled, spelled)
+
+
+def _module(path: str) -> Any:
+    value: Any = torch
+    for part in path.split(".")[1:]:
+        value = getattr(value, part)
+    return value
 
 
 def _qualified(function: Any) -> str:
     module = getattr(function, "__module__", None) or ""
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", "")
+    name = str(getattr(function, "__qualname__", None) or getattr(function, "__name__", ""))
     described = f"{module}.{name}".strip(".") or repr(function)
     if not module.startswith("torch") or "<" in name:
         raise LookupError(f"the function {described}, which PyTorch does not provide")

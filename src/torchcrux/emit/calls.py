@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Ref, Slice
+from torchcrux.program.spec import Number
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%",
@@ -72,14 +73,20 @@ def expression(node: Node, names: Mapping[str, str]) -> str:
     keywords = [f"{key}={argument(value, names)}" for key, value in node.kwargs]
     if node.op is Op.METHOD:
         return f"{_operand(args[0])}.{node.target}({', '.join(args[1:] + keywords)})"
-    space, _, name = node.target.rpartition(".")
-    if space == "operator" and not keywords:
+    name = node.target.removeprefix("operator.")
+    if name != node.target and not keywords:
+        if name == "pow" and len(args) == 2 and _is_simple(args[0]) and _is_simple(args[1], "-"):
+            return f"{args[0]}**{args[1]}"
         if name in _BINARY and len(args) == 2:
             return f"{_operand(args[0])} {_BINARY[name]} {_operand(args[1])}"
         if name in _UNARY and len(args) == 1:
             return f"{_UNARY[name]}{_operand(args[0])}"
+        if name in _INPLACE and len(args) == 2:
+            return f"{_operand(args[0])} {_INPLACE[name][:-1]} {_operand(args[1])}"
         if name == "getitem":
             return f"{args[0]}[{_index(node.args[1], names)}]"
+        if name == "abs":
+            return f"abs({args[0]})"
     if node.target == "builtins.getattr" and isinstance(node.args[1], str):
         return f"{_operand(args[0])}.{node.args[1]}"
     return f"{function(node.target)}({', '.join(args + keywords)})"
@@ -87,21 +94,26 @@ def expression(node: Node, names: Mapping[str, str]) -> str:
 
 def statement(node: Node, names: Mapping[str, str]) -> str | None:
     """The call as an assignment to its first operand (``x += 1``, ``x[0] = 1``), if it is one."""
-    space, _, name = node.target.rpartition(".")
-    if space != "operator" or not node.args or not isinstance(node.args[0], Ref):
+    name = node.target.removeprefix("operator.")
+    if name == node.target or not node.args or not isinstance(node.args[0], Ref):
         return None
     target = names[node.args[0].name]
-    if name == "setitem":
+    if name == "setitem" and len(node.args) == 3:
         return f"{target}[{_index(node.args[1], names)}] = {argument(node.args[2], names)}"
-    if name in _INPLACE:
+    if rebinds(node):
         return f"{target} {_INPLACE[name]} {argument(node.args[1], names)}"
     return None
 
 
 def rebinds(node: Node) -> bool:
-    """Whether the call's value is the variable of its first operand (``x += 1``)."""
-    space, _, name = node.target.rpartition(".")
-    return space == "operator" and name in _INPLACE and isinstance(node.args[0], Ref)
+    """Whether the call's value is the variable of its first operand (``x += 1``): a tensor is
+    changed in place, a number is not."""
+    return (
+        node.target.startswith("operator.i")
+        and node.target.removeprefix("operator.") in _INPLACE
+        and isinstance(node.args[0], Ref)
+        and not isinstance(node.spec, Number)
+    )
 
 
 def function(target: str) -> str:
@@ -110,8 +122,14 @@ def function(target: str) -> str:
     return target.removeprefix("builtins.")
 
 
+def _is_simple(text: str, sign: str = "") -> bool:
+    """Whether ``ruff format`` puts no spaces around ``**`` next to `text`: a name or a number,
+    which may begin with `sign`."""
+    return text.removeprefix(sign).replace(".", "").replace("_", "").isalnum()
+
+
 def _operand(text: str) -> str:
-    return f"({text})" if text.startswith("-") or " " in text and text[0] not in "([{" else text
+    return f"({text})" if text.startswith("-") or (" " in text and text[0] not in "([{") else text
 
 
 def _index(arg: Arg, names: Mapping[str, str]) -> str:

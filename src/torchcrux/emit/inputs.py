@@ -93,7 +93,9 @@ def _dense(
         low, high = _range(spec)
         if low == high and low in (0, 1):
             kind = "ones" if low else "zeros"
-            return f"torch.{kind}({', '.join([sizes, f'dtype=torch.{spec.dtype}', *options[spec.dtype != 'int64' and spec.dtype != 'bool' :]])})"
+            if spec.dtype in _DEFAULT_DTYPES:
+                options.insert(0, f"dtype=torch.{spec.dtype}")
+            return f"torch.{kind}({', '.join([sizes, *options])})"
         if spec.dtype == "bool":
             options.insert(0, "dtype=torch.bool")
         bounds = f"{high + 1}" if low == 0 else f"{low}, {high + 1}"

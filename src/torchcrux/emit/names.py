@@ -11,41 +11,70 @@ from torchcrux.emit.calls import rebinds
 from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.program.spec import Number, Sequence
 
-_TAKEN = frozenset(dir(builtins)) | frozenset(keyword.kwlist) | {"torch", "F", "f", "data"}
+_TAKEN = (
+    frozenset(dir(builtins))
+    | frozenset(keyword.kwlist)
+    | {
+        *("torch", "F", "f", "data", "math", "operator", "os", "faulthandler", "backend"),
+        *("checkpoint", "scan", "flex_attention", "expected", "actual", "load_file"),
+    }
+)
 LETTERS = ("x", "y", "z")
 _ROLE = re.compile(r"(weight|bias|mask|running_mean|running_var)_?$")
 
 
-def variables(program: Program) -> Mapping[str, str]:
-    """A Python variable for each node of `program`."""
-    names: dict[str, str] = {}
+def variables(program: Program, fixed: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """A Python variable for each node of `program`. `fixed` are nodes whose text is given, and
+    must not be used for others."""
+    names: dict[str, str] = dict(fixed or {})
+    used = set(names.values())
     counts: dict[str, int] = {}
+    bases: dict[tuple[Op, str], str] = {}
     letters = iter(LETTERS)
     for node in program.nodes:
+        if node.name in names:
+            continue
         if rebinds(node) and isinstance(node.args[0], Ref):
             names[node.name] = names[node.args[0].name]
             continue
-        base = _base(node)
-        if base == "x":
-            base = next(letters, "x")
-        taken = counts.get(base, 0)
-        counts[base] = taken + 1
-        suffix = str(taken) if len(base) == 1 else f"_{taken}"
-        names[node.name] = base + suffix if taken else base
+        if node.op is Op.INPUT:
+            base = _input(node)
+            if base == "x":
+                base = next(letters, "x")
+        else:
+            key = (node.op, node.target)
+            known = bases.get(key)
+            base = bases[key] = _base(node) if known is None else known
+        names[node.name] = name = _numbered(base, counts, used)
+        used.add(name)
     return names
 
 
+def _numbered(base: str, counts: dict[str, int], used: set[str]) -> str:
+    """`base`, with a number if it is in `used`; `counts` says where to begin."""
+    while True:
+        taken = counts.get(base, 0)
+        counts[base] = taken + 1
+        name = base if not taken else f"{base}{taken}" if len(base) == 1 else f"{base}_{taken}"
+        if name not in used:
+            return name
+
+
+def _input(node: Node) -> str:
+    if isinstance(node.spec, Number):
+        return "n"
+    if isinstance(node.spec, Sequence):
+        return "xs"
+    role = _ROLE.search(node.name)
+    return role.group(1) if role else "x"
+
+
 def _base(node: Node) -> str:
-    if node.op is Op.INPUT:
-        if isinstance(node.spec, Number):
-            return "n"
-        if isinstance(node.spec, Sequence):
-            return "xs"
-        role = _ROLE.search(node.name)
-        return role.group(1) if role else "x"
     base = node.target.rpartition(".")[2] if node.op is not Op.METHOD else node.target
+    if node.target.startswith("torch.ops.higher_order."):
+        return "out"
     if node.target.startswith("torch.ops."):
-        base = node.target.split(".")[-2]
+        base = node.target.split(".")[3]
     base = base.strip("_")
     if base == "getitem":
         base = "item"

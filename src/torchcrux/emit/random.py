@@ -5,12 +5,36 @@ from __future__ import annotations
 from torchcrux.program.ir import Node, Op
 
 _DRAWS = frozenset(
-    "rand randn randint randperm rand_like randn_like randint_like bernoulli multinomial normal"
-    " poisson uniform_ normal_ bernoulli_ exponential_ geometric_ log_normal_ cauchy_ random_"
-    " native_dropout rrelu gumbel_softmax fractional_max_pool2d fractional_max_pool3d".split()
+    [
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "bernoulli",
+        "multinomial",
+        "normal",
+        "poisson",
+        "uniform_",
+        "normal_",
+        "bernoulli_",
+        "exponential_",
+        "geometric_",
+        "log_normal_",
+        "cauchy_",
+        "random_",
+        "native_dropout",
+        "rrelu",
+        "gumbel_softmax",
+        "fractional_max_pool2d",
+        "fractional_max_pool3d",
+    ]
 )
+_PURE = frozenset({"is_", "is_not", "index", "indexOf", "inv", "invert"})
 _TRAINING = frozenset(
-    "dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout".split()
+    ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]
 )
 
 
@@ -44,7 +68,7 @@ def writes(node: Node) -> bool:
     if keywords.get("inplace") is True or "out" in keywords:
         return True
     if node.target.startswith("operator."):
-        return name == "setitem" or (name.startswith("i") and name not in ("is_", "index", "inv"))
+        return name == "setitem" or (name.startswith("i") and name not in _PURE)
     if name in ("batch_norm", "instance_norm") and any(
         value is True for value in (keywords.get("training"), *node.args[5:6])
     ):

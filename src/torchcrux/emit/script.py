@@ -5,51 +5,73 @@ The text is the test case: the oracle judges exactly this, and this is what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+import re
+from collections.abc import Collection, Iterable, Mapping
 
-from torchcrux.emit.calls import argument, expression, quoted, rebinds, statement
+from torchcrux.emit.bodies import surroundings
+from torchcrux.emit.calls import argument, quoted
+from torchcrux.emit.flow import written
+from torchcrux.emit.function import Around, function
+from torchcrux.emit.gradients import backward, gradients, several, weights
+from torchcrux.emit.imports import ordered
 from torchcrux.emit.inputs import factory, tensors, uses_random
+from torchcrux.emit.layout import WIDTH, folded
 from torchcrux.emit.names import variables
-from torchcrux.emit.random import draws_random, writes
+from torchcrux.emit.random import draws_random
 from torchcrux.program.context import Backend, Context
-from torchcrux.program.ir import Node, Program, Region, Value
-from torchcrux.program.spec import Tensor
+from torchcrux.program.ir import Node, Program, Value
+from torchcrux.program.spec import Sequence, Tensor
 
-WIDTH = 88
 DATA_FILE = "data.safetensors"
 
 
-def script(program: Program, context: Context, *, accuracy: bool = False, note: str = "") -> str:
+def script(
+    program: Program,
+    context: Context,
+    *,
+    accuracy: bool = False,
+    note: str = "",
+    limit: float | None = None,
+    times: int = 1,
+) -> str:
     """The script that compiles `program` under `context` and fails if the compiler does.
 
-    With `accuracy` it compares with eager. `note` is put at the end, as comments.
+    With `accuracy` it compares with eager. `note` is put at the end, as comments. With `limit` it
+    ends with a traceback after so many seconds. It compiles and runs anew `times` times.
 
     Raises emit.inputs.Unmakeable if an input cannot be made by a script.
     """
     names = variables(program)
-    function = _function(program, names)
+    around = surroundings()
+    text = folded(function(program, names, around))
     inputs = [f"{names[node.name]} = {factory(node)}" for node in program.inputs]
     random = any(uses_random(node) for node in program.inputs)
     call = _accuracy_call if accuracy else _plain_call
-    body = [*inputs, *call(program, context, names)]
-    head = _head(context, function, body)
+    backend, *calls = call(program, context, names)
+    if times > 1:
+        again = ["torch.compiler.reset()", *calls]
+        calls = [f"for _ in range({times}):", *(f"    {line}" for line in again)]
+    if limit is not None:
+        calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
+    body = [*inputs, backend, *calls]
+    imports = _imports(context, around, [*around.definitions, *text, *body])
+    if limit is not None:
+        imports.append("import faulthandler")
     state = [*context.config, *context.setup]
-    if random:
+    if random or context.weighted:
         body.insert(0, "torch.manual_seed(0)")
     load = _load(program)
     if load:
         body[:0] = load
-        head.append("from safetensors.torch import load_file")
-    lines = [*_environment(context), *head]
+        imports.append("from safetensors.torch import load_file")
+    more, source = _split_imports(context.backend.source)
+    first = _environment(context)
+    lines = [*first, *(line for line in ordered([*imports, *more]) if line not in first[:1])]
     if state:
         lines += ["", *state]
-    imports, source = _split_imports(context.backend.source)
-    first = lines.index("import torch") + 1
-    lines[first:first] = [line for line in imports if line not in lines]
     if source:
         lines += ["", "", *source]
-    lines += ["", "", *function, "", "", *body]
+    lines += [*folded(around.definitions), "", "", *text, "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -60,14 +82,20 @@ def probed(program: Program, context: Context, probe: str) -> str:
     names = variables(program)
     inputs = [f"{names[node.name]} = {factory(node)}" for node in program.inputs]
     inputs += [f"{probe}({quoted(node.name)}, {names[node.name]})" for node in program.inputs]
-    call = f"f({', '.join(names[node.name] for node in program.inputs)})"
+    call = f"f({_arguments(program, names, _changed_leaves(program, context))})"
+    around = surroundings()
+    text = function(program, names, around, probe)
     return "\n".join(
         [
+            "import math",
+            "import operator",
             "import torch",
             "import torch.nn.functional as F",
             "from safetensors.torch import load_file",
+            *around.imports,
             *context.setup,
-            *_function(program, names, probe),
+            *around.definitions,
+            *text,
             *_load(program),
             "torch.manual_seed(0)",
             *inputs,
@@ -103,57 +131,27 @@ def _load(program: Program) -> list[str]:
     return [f'data = load_file(torch.os.path.join({folder}, "{DATA_FILE}"))']
 
 
-def _head(context: Context, function: list[str], body: list[str]) -> list[str]:
+def _imports(context: Context, around: Around, text: list[str]) -> list[str]:
+    whole = "\n".join(text)
+    used = {name for name in ("F", "math", "operator") if _uses(whole, name)}
     modules = {_module_of(line) for line in context.config} - {""}
-    lines = ["import torch", *(f"import {module}" for module in sorted(modules))]
-    if any("F." in line for line in (*function, *body)):
-        lines.append("import torch.nn.functional as F")
-    backend = context.backend
-    if backend.module:
-        lines.append(f"from {backend.module} import {backend.name}")
-    return lines
+    found = ["import torch", *around.imports, *(f"import {module}" for module in modules)]
+    found += [f"import {module}" for module in ("math", "operator") if module in used]
+    if "F" in used:
+        found.append("import torch.nn.functional as F")
+    if context.backend.module:
+        found.append(f"from {context.backend.module} import {context.backend.name}")
+    return found
+
+
+def _uses(text: str, module: str) -> bool:
+    return f"{module}." in text and re.search(rf"(?<![\w.]){module}\.", text) is not None
 
 
 def _module_of(statement: str) -> str:
     target = statement.partition("=")[0].strip()
     parts = target.split(".")
     return ".".join(parts[: parts.index("config") + 1]) if "config" in parts else ""
-
-
-def _function(
-    program: Program, names: Mapping[str, str], probe: str | None = None
-) -> list[str]:
-    lines = wrapped("def f(", [names[node.name] for node in program.inputs], "):", "")
-    statements = [
-        (node.regions, text) for node in program.calls for text in _call(node, names, probe)
-    ]
-    returned = [names[name] for name in program.outputs]
-    last = program.calls[-1] if program.calls else None
-    if last and program.outputs == (last.name,) and not probe and not statement(last, names):
-        statements[-1] = (last.regions, f"return {expression(last, names)}")
-        returned = []
-    for regions, group in groupby(statements, key=lambda pair: _scopes(pair[0])):
-        indent = "    "
-        if regions:
-            lines.append(f"    with {', '.join(regions)}:")
-            indent = "        "
-        lines += [indent + text for _, text in group]
-    if returned:
-        lines += wrapped("    return ", returned, "", "    ")
-    elif len(lines) == 1:
-        lines.append("    pass")
-    return lines
-
-
-def _call(node: Node, names: Mapping[str, str], probe: str | None) -> list[str]:
-    text = statement(node, names) or f"{names[node.name]} = {expression(node, names)}"
-    if probe is None or node.target == "operator.setitem":
-        return [text]
-    return [text, f"{probe}({quoted(node.name)}, {names[node.name]})"]
-
-
-def _scopes(regions: tuple[Region, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(region.text for region in regions))
 
 
 def compiler(context: Context) -> list[str]:
@@ -178,39 +176,80 @@ def _backend(backend: Backend) -> str:
 
 
 def _plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
-    arguments = ", ".join(names[node.name] for node in program.inputs)
+    arguments = _arguments(program, names, _changed_leaves(program, context))
     backend, compiled = compiler(context)
     if not context.backward:
         return [backend, *_around(context, [f"{compiled}({arguments})"])]
-    return [backend, *_around(context, [f"out = {compiled}({arguments})"]), _loss(program)]
-
-
-def _loss(program: Program) -> str:
-    differentiable = [
-        i
-        for i, name in enumerate(program.outputs)
-        if any(spec.is_floating and spec.requires_grad for spec in tensors(program.by_name[name].spec))
-    ]
-    if len(program.outputs) == 1:
-        return "out.sum().backward()"
-    return f"({' + '.join(f'out[{i}].sum()' for i in differentiable)}).backward()"
+    call = _around(context, [f"out = {compiled}({arguments})"])
+    return [backend, *weights(program, context), *call, backward(program, context, "out")]
 
 
 def _accuracy_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
-    mutates = any(writes(node) for node in program.calls)
-    arguments = ", ".join(
-        f"{names[node.name]}.clone()"
-        if mutates and isinstance(node.spec, Tensor)
-        else names[node.name]
+    """Compare what is returned, and what is left of inputs that are written to; or gradients."""
+    backend, compiled = compiler(context)
+    compare = "torch.testing.assert_close(actual, expected, equal_nan=True)"
+    seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
+    if context.backward:
+        return [backend, *_gradient_calls(program, context, names, compiled, seed), compare]
+    changed = written(program)
+    arguments = _arguments(program, names, changed)
+    if not changed:
+        lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"]
+    else:
+        inputs = f"inputs = [{arguments}]"
+        lines = [inputs, *seed, "expected = f(*inputs), inputs"]
+        lines += [inputs, *seed, f"actual = {compiled}(*inputs), inputs"]
+    return [backend, *_around(context, lines), compare]
+
+
+def _gradient_calls(
+    program: Program,
+    context: Context,
+    names: Mapping[str, str],
+    compiled: str,
+    seed: list[str],
+) -> list[str]:
+    arguments = _arguments(program, names, written(program))
+    lines = weights(program, context)
+    calls = {"expected": f"f({arguments})", "actual": f"{compiled}({arguments})"}
+    texts = {
+        name: f"{name} = {gradients(program, context, names, call)}" for name, call in calls.items()
+    }
+    scopes = bool(_around(context, []))
+    long = any(len(text) > WIDTH for text in texts.values())
+    for name, call in calls.items():
+        if scopes or long or several(program, context):
+            lines += _around(context, [*seed, f"out = {call}"])
+            lines.append(f"{name} = {gradients(program, context, names, 'out')}")
+        else:
+            lines += [*seed, texts[name]]
+    return lines
+
+
+def _arguments(program: Program, names: Mapping[str, str], cloned: Collection[str]) -> str:
+    """The inputs as arguments, those in `cloned` as copies."""
+    return ", ".join(
+        _copied(node, names[node.name]) if node.name in cloned else names[node.name]
         for node in program.inputs
     )
-    seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
-    backend, compiled = compiler(context)
-    call = _around(
-        context,
-        [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"],
-    )
-    return [backend, *call, "torch.testing.assert_close(actual, expected, equal_nan=True)"]
+
+
+def _copied(node: Node, name: str) -> str:
+    if isinstance(node.spec, Sequence):
+        return f"[item.clone() for item in {name}]"
+    return f"{name}.clone()" if isinstance(node.spec, Tensor) else name
+
+
+def _changed_leaves(program: Program, context: Context) -> frozenset[str]:
+    """Inputs that are leaves and require grad: PyTorch lets nobody write into them."""
+    if context.inference or not context.grad:
+        return frozenset()
+    inputs = [
+        node.name
+        for node in program.inputs
+        if any(spec.requires_grad for spec in tensors(node.spec))
+    ]
+    return written(program).intersection(inputs) if inputs else frozenset()
 
 
 def _around(context: Context, lines: Iterable[str]) -> list[str]:
@@ -222,16 +261,3 @@ def _around(context: Context, lines: Iterable[str]) -> list[str]:
     if not scopes:
         return list(lines)
     return [f"with {', '.join(scopes)}:", *(f"    {line}" for line in lines)]
-
-
-def wrapped(before: str, items: list[str], after: str, indent: str) -> list[str]:
-    """`before item, item after` in one line, or one item a line where that is too long."""
-    line = before + ", ".join(items) + after
-    if len(line) <= WIDTH or not items:
-        return [line]
-    opening, closing = ("", "") if before.endswith("(") else ("(", ")")
-    return [
-        before + opening,
-        *(f"{indent}    {item}," for item in items),
-        indent + closing + after if not before.endswith("(") else indent + after,
-    ]

@@ -57,7 +57,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
         exec(compile(payload["text"], str(path), "exec"), module.__dict__)
     except Exception as raised:
         error = "".join(traceback.format_exception_only(raised)).strip()
-        kind = type(raised).__name__
+        kind = f"{type(raised).__module__}.{type(raised).__qualname__}"
     if save:
         from safetensors.torch import save_file
 

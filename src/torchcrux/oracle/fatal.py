@@ -139,10 +139,11 @@ def frames_of(dump: str) -> tuple[str, ...]:
     return below_entry(names)
 
 
+_FILES = re.compile(r"(?:/[\w.+-]+)+(?::\d+)?(?:, )?")
 _WHAT = re.compile(r"^\s*what\(\):\s*(.+)$", re.MULTILINE)
 
 
 def _last_words(stderr: str) -> str:
-    """The message of the C++ exception that nobody caught, without the paths in it."""
+    """The message of the C++ exception that nobody caught, without the files it names."""
     found = _WHAT.findall(stderr)
-    return re.sub(r"(?:/[\w.+-]+)+/", "", found[-1]).strip()[:200] if found else ""
+    return _FILES.sub("", found[-1]).strip()[:200] if found else ""

@@ -32,9 +32,10 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     `renamed` are pairs: the name of a value in the text, or in the graph that Dynamo makes of it,
     and its name in the captured program; `expected` and `expected_names` are the failure to
-    compare with and all names of that program; `match` an optional regular expression, `data` maps keys of
-    the script's data file to (file, key) pairs, `reference` whether a float64 run can serve as
-    one. Returns verdict, failure, reason, and seconds spent in the compiled run.
+    compare with and all names of that program; `match` an optional regular expression, `data` maps
+    keys of the script's data file to (file, key) pairs, `reference` whether a float64 run can serve
+    as one, `backward` whether a script for wrong numbers compares gradients. Returns
+    verdict, failure, reason, and seconds spent in the compiled run.
     """
     import torch
 
@@ -45,7 +46,8 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     write_data(path.parent, payload.get("data", {}))
     expected = Failure.from_json(payload["expected"])
     started = time.perf_counter()
-    namespace, failure = execute(payload["text"], path)
+    backward = payload.get("backward", False)
+    namespace, failure = execute(payload["text"], path, backward=backward)
     seconds = time.perf_counter() - started
 
     def answer(verdict: Verdict, reason: str = "") -> dict[str, Any]:
@@ -60,11 +62,11 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     if failure is None:
         return answer(Verdict.PASSES)
     if failure.kind is Kind.ACCURACY and payload.get("reference", True):
-        excuse = _justified(namespace)
+        excuse = _justified(namespace, backward=backward)
         if excuse is not None:
             return answer(Verdict.PASSES, excuse)
     original = torch.compile
-    torch.compile = _do_not_compile
+    torch.compile = do_not_compile
     try:
         _, eager = execute(payload["text"], path)
     finally:
@@ -85,8 +87,11 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     return answer(Verdict.SAME)
 
 
-def execute(text: str, path: Path) -> tuple[dict[str, Any], Failure | None]:
-    """Run `text` as a main script found at `path`; its globals, and how it failed."""
+def execute(
+    text: str, path: Path, *, backward: bool = False
+) -> tuple[dict[str, Any], Failure | None]:
+    """Run `text` as a main script found at `path`; its globals, and how it failed. With `backward`
+    what it compares are gradients."""
     from torchcrux import _torch
     from torchcrux.oracle.failure import from_exception
 
@@ -98,7 +103,7 @@ def execute(text: str, path: Path) -> tuple[dict[str, Any], Failure | None]:
             exec(code, module.__dict__)
         except (Exception, SystemExit) as error:
             if _is_comparison(error):
-                return module.__dict__, _accuracy(error)
+                return module.__dict__, _accuracy(error, backward=backward)
             failure = from_exception(error, compiling=raised_by_compiler(error))
             return module.__dict__, failure
     return module.__dict__, None
@@ -119,38 +124,72 @@ def _is_comparison(error: BaseException) -> bool:
 _ATTRIBUTE = re.compile(r"values for attribute '(\w+)'")
 
 
-def _accuracy(error: BaseException) -> Failure:
+def _accuracy(error: BaseException, *, backward: bool) -> Failure:
     attribute = _ATTRIBUTE.search(str(error))
+    usual = "gradient" if backward else "values"
     return Failure(
         kind=Kind.ACCURACY,
         stage=Stage.RUN,
         exceptions=(("AssertionError", str(error)),),
         frames=(),
-        metric={"attribute": attribute.group(1) if attribute else "values"},
+        metric={"attribute": attribute.group(1) if attribute else usual},
     )
 
 
-def _justified(namespace: Mapping[str, Any]) -> str | None:
+def _justified(namespace: Mapping[str, Any], *, backward: bool) -> str | None:
     """Why the difference is within what float64 justifies; None if it is not, or unknown.
 
     The script has compared ``actual`` and ``expected``; ``f`` run once more on inputs of double
-    precision tells which of the two is right.
+    precision tells which of the two is right. With `backward` these are gradients; otherwise they
+    may include the inputs after the call.
     """
     import torch
 
+    from torchcrux.oracle.gradients import compare_gradients
     from torchcrux.oracle.numerics import compare, upcast
 
     function = namespace["f"]
     inputs = [namespace[name] for name in inspect.signature(function).parameters]
     actual, expected = _leaves(namespace["actual"]), _leaves(namespace["expected"])
+    wide = [_map(upcast, value) for value in inputs]
     try:
-        with torch.no_grad():
-            reference = _leaves(function(*_map(upcast, inputs)))
+        if backward:
+            reference = _gradients(function, wide, namespace.get("grad"))
+        else:
+            with torch.no_grad():
+                reference = _leaves(function(*wide))
+            if len(reference) < len(actual):
+                reference += _leaves(wide)
     except Exception:
         reference = None  # an operator may refuse float64; eager is then all there is
-    if compare(expected, actual, reference) is None:
+    if backward:
+        known = reference if reference and len(reference) == len(actual) else None
+        mismatch = compare_gradients(expected, actual, known)
+    else:
+        mismatch = compare(expected, actual, reference)
+    if mismatch is None:
         return "the difference is within what a float64 run justifies"
     return None
+
+
+def _gradients(function: Any, inputs: list[Any], grad: Any) -> list[Any]:
+    """The gradients of `inputs`, in double precision. `grad` are those of the outputs; None for
+    the script's own plain loss."""
+    import torch
+
+    wanted = [x for x in _leaves(inputs) if isinstance(x, torch.Tensor) and x.requires_grad]
+    given = _map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, inputs)
+    outputs = [
+        out
+        for out in _leaves(function(*given))
+        if isinstance(out, torch.Tensor) and out.requires_grad
+    ]
+    if grad is None:
+        outputs = [(out.abs() if out.is_complex() else out).sum() for out in outputs]
+        weights = [torch.ones_like(out) for out in outputs]
+    else:
+        weights = [weight.to(out.dtype) for weight, out in zip(_leaves(grad), outputs, strict=True)]
+    return list(torch.autograd.grad(outputs, wanted, weights, materialize_grads=True))
 
 
 def _map(function: Any, value: Any) -> Any:
@@ -165,5 +204,6 @@ def _leaves(value: Any) -> list[Any]:
     return [value]
 
 
-def _do_not_compile(model: Any = None, **_: Any) -> Any:
+def do_not_compile(model: Any = None, **_: Any) -> Any:
+    """`torch.compile` as if there were none."""
     return model if model is not None else (lambda function: function)

@@ -21,8 +21,9 @@ class Mismatch:
     """How leaf number `index` differs.
 
     `attribute` is ``structure``, ``type``, ``dtype``, ``shape``, ``layout``, ``device``,
-    ``stride`` or ``values``. For values: the largest absolute and relative difference where both
-    are finite, `count` of `total` elements that differ, and the `first` of them (row-major).
+    ``stride``, ``values`` or, for the values of a gradient, ``gradient``. For values: the largest
+    absolute and relative difference where both are finite, `count` of `total` elements that differ,
+    and the `first` of them (row-major).
     """
 
     index: int
@@ -48,8 +49,9 @@ class Mismatch:
         if self.first is None:
             return f"output {self.index}: {self.attribute} {self.compiled} instead of {self.eager}"
         truth = "" if self.reference is None else f" (float64: {self.reference})"
+        what = "gradient of input" if self.attribute == "gradient" else "output"
         return (
-            f"output {self.index}: {self.count} of {self.total} elements differ, the first at "
+            f"{what} {self.index}: {self.count} of {self.total} elements differ, the first at "
             f"{self.first}: {self.compiled} instead of {self.eager}{truth}; largest difference "
             f"{self.max_abs:.3g}, relative {self.max_rel:.3g}"
         )

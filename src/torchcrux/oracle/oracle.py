@@ -9,7 +9,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torchcrux.core.journal import Journal
@@ -17,8 +18,11 @@ from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random, name_of
 from torchcrux.emit.script import script
+from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.signature import why_different
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
@@ -27,6 +31,12 @@ from torchcrux.program.ir import Op
 from torchcrux.run import Outcome, Pool, Status, Task
 
 JUDGE = "torchcrux.oracle.judge:judge"
+DEADLY_JUDGE = "torchcrux.oracle.deadly:judge"
+
+REPEATS = 3
+LEAST_LIMIT = 3.0
+LIMIT_FACTOR = 10.0
+"""A candidate of a hang has so many seconds, or so many times what the slowest passing one took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +50,24 @@ class Answer:
     seconds: float = 0.0
 
 
+class Flaky(Exception):
+    """What failed does not fail always."""
+
+    def __init__(self, draft: Draft, seen: Frequency) -> None:
+        super().__init__(f"it failed {seen} times")
+        self.draft = draft
+        self.seen = seen
+
+
 @dataclass
 class Oracle:
-    """`expected` is the failure to keep, `names` what the values of its program were called."""
+    """`expected` is the failure to keep, `names` what the values of its program were called.
+
+    `hang` are the seconds after which the script of a hang ends itself. Candidates get less, unless
+    `patient`: see `limit`. `eager` is the exception that eager raises, if the captured program
+    does not run in eager either. `times` is how often a script tries its luck, `votes` how often a
+    script that passes is asked. The first failure seen is repeated `repeats` times.
+    """
 
     pool: Pool
     journal: Journal
@@ -51,6 +76,13 @@ class Oracle:
     names: Collection[str]
     timeout: float
     match: str | None = None
+    hang: float | None = None
+    patient: bool = False
+    eager: str = ""
+    times: int = 1
+    votes: int = 1
+    repeats: int = REPEATS
+    slowest: float = 0.0
     on_answer: Callable[[Draft, Answer], None] = lambda draft, answer: None
     on_other: Callable[[Answer], None] = lambda answer: None
     queries: int = 0
@@ -65,7 +97,26 @@ class Oracle:
         return self.expected.kind is Kind.ACCURACY
 
     def text(self, draft: Draft, note: str = "") -> str:
-        return script(draft.program, self._context(draft), accuracy=self.accuracy, note=note)
+        return script(
+            draft.program,
+            self._context(draft),
+            accuracy=self.accuracy,
+            note=note,
+            limit=self.hang,
+            times=self.times,
+        )
+
+    @property
+    def deadly(self) -> bool:
+        return self.expected.kind in (Kind.CRASH, Kind.HANG)
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a candidate counts as hanging."""
+        longest = self.timeout if self.hang is None else self.hang
+        if self.patient or self.hang is None:
+            return longest
+        return min(longest, max(LEAST_LIMIT, LIMIT_FACTOR * self.slowest))
 
     def runs(self, drafts: Sequence[Draft], base: Draft) -> list[Draft | None]:
         """What eager makes of the drafts, which were made from `base`: no question, no verdict."""
@@ -87,7 +138,7 @@ class Oracle:
                 continue
             data = self.values.sources(draft.program)
             key = self._key(text, data)
-            known = self.journal.get(key)
+            known = self._known(key)
             if known is not None:
                 answers[i] = _from_json(text, known)
             elif key in waiting:
@@ -95,24 +146,79 @@ class Oracle:
             else:
                 waiting[key] = [i]
                 tasks.append((key, text, self._task(draft, text, data)))
-        for (key, text, _), outcome in zip(
-            tasks, self.pool.run([task for _, _, task in tasks]), strict=True
-        ):
-            self.queries += 1
-            answer = self._answer(text, outcome)
+        first: Draft | None = None
+        judged = self._judged([(text, task) for _, text, task in tasks])
+        for (key, _, task), answer in zip(tasks, judged, strict=True):
+            if first is None and answer.verdict is Verdict.SAME:
+                first = drafts[waiting[key][0]]
             if answer.verdict is Verdict.BROKEN:
                 self.broken.append(answer)
             else:
-                self.journal.record(key, _to_json(answer))
+                self.journal.record(key, {**_to_json(answer), "limit": task.payload.get("limit")})
+            if answer.verdict is Verdict.PASSES:
+                self.slowest = max(self.slowest, answer.seconds)
             if answer.verdict is Verdict.DIFFERENT:
                 self.on_other(answer)
             for i in waiting[key]:
                 answers[i] = answer
+        if first is not None and self.repeats:
+            self._repeat_once(first)
         final = [answer for answer in answers if answer is not None]
         for draft, answer in zip(drafts, final, strict=True):
             if draft is not None:
                 self.on_answer(draft, answer)
         return final
+
+    def _judged(self, asked: Sequence[tuple[str, Task]]) -> list[Answer]:
+        """Judge each text until it does not pass, `votes` times at most."""
+        answers: dict[int, Answer] = {}
+        left = dict.fromkeys(range(len(asked)), self.votes)
+        while left:
+            copies = max(1, self.pool.jobs // len(left))
+            batch = [i for i, most in left.items() for _ in range(min(copies, most))]
+            for i, answer in zip(batch, self._run([asked[i] for i in batch]), strict=True):
+                left[i] -= 1
+                if i not in answers or answers[i].verdict is Verdict.PASSES:
+                    answers[i] = answer
+            left = {
+                i: most
+                for i, most in left.items()
+                if most > 0 and answers[i].verdict is Verdict.PASSES
+            }
+        return [answers[i] for i in range(len(asked))]
+
+    def _run(self, asked: Sequence[tuple[str, Task]]) -> list[Answer]:
+        tasks = []
+        for i, (_, task) in enumerate(asked):
+            if self.deadly:  # a text may be asked several times at once
+                trail = str(self.values.scratch / f"trail-{self.queries + i}")
+                task = replace(task, payload={**task.payload, "trail": trail})
+            tasks.append(task)
+        self.queries += len(tasks)
+        return [
+            self._answer(task, text, outcome)
+            for (text, _), task, outcome in zip(asked, tasks, self.pool.run(tasks), strict=True)
+        ]
+
+    def repeat(self, draft: Draft, count: int) -> Frequency:
+        """How many of `count` runs of one script fail in the same way. Nothing is journalled."""
+        text = self.text(draft)
+        task = self._task(draft, text, self.values.sources(draft.program))
+        answers = self._run([(text, task)] * count)
+        return Frequency(sum(one.verdict is Verdict.SAME for one in answers), count)
+
+    def _repeat_once(self, draft: Draft) -> None:
+        count, self.repeats = self.repeats, 0
+        repeated = self.repeat(draft, count)
+        if repeated.failed < count:
+            raise Flaky(draft, repeated + Frequency(1, 1))
+
+    def try_often(self, frequency: Frequency, looped: bool) -> None:
+        """From here on a candidate passes only after as many tries as `frequency` asks for: in a
+        loop of the script if `looped`, else in a process each."""
+        self.times = frequency.tries if looped else 1
+        self.votes = 1 if looped else frequency.tries
+        self.repeats = 0
 
     def _context(self, draft: Draft) -> Context:
         """Where random numbers are drawn inside the function, the compiler must draw eager's."""
@@ -133,10 +239,27 @@ class Oracle:
 
     def _key(self, text: str, data: Mapping[str, Sequence[str]]) -> str:
         return hashlib.sha256(
-            json.dumps([text, sorted(data.items()), self.match]).encode()
+            json.dumps([text, sorted(data.items()), self.match, self.votes]).encode()
         ).hexdigest()
 
+    def _known(self, key: str) -> Mapping[str, Any] | None:
+        """What was answered before. That a candidate hung is worth asking again with more
+        patience."""
+        known: Mapping[str, Any] | None = self.journal.get(key)
+        if known is not None and self.patient and known["verdict"] == Verdict.SAME.value:
+            return known if (known.get("limit") or 0.0) >= self.limit else None
+        return known
+
     def _task(self, draft: Draft, text: str, data: Mapping[str, Sequence[str]]) -> Task:
+        if self.deadly:
+            payload = {
+                "text": text,
+                "data": dict(data),
+                "limit": self.limit,
+                "eager": self.eager,
+                "renamed": _renamed(draft),
+            }
+            return Task(DEADLY_JUDGE, payload, timeout=self.timeout)
         return Task(
             JUDGE,
             {
@@ -146,12 +269,16 @@ class Oracle:
                 "expected_names": sorted(self.names),
                 "match": self.match,
                 "data": dict(data),
+                "backward": self.accuracy and draft.context.backward,
                 "reference": not any(draws_random(node) for node in draft.program.calls),
             },
             timeout=self.timeout,
         )
 
-    def _answer(self, text: str, outcome: Outcome) -> Answer:
+    def _answer(self, task: Task, text: str, outcome: Outcome) -> Answer:
+        ended = outcome.status not in (Status.DONE, Status.RAISED, Status.LOST)
+        if self.deadly and ended:
+            return self._of_death(task, text, outcome)
         match outcome.status:
             case Status.DONE:
                 return _from_json(text, outcome.value)
@@ -164,6 +291,21 @@ class Oracle:
             case Status.OUT_OF_MEMORY:
                 return Answer(Verdict.DIFFERENT, text, reason="it ran out of memory")
         return Answer(Verdict.BROKEN, text, reason=outcome.error or outcome.status.value)
+
+    def _of_death(self, task: Task, text: str, outcome: Outcome) -> Answer:
+        found = death(outcome, Path(task.payload["trail"]), task.payload["limit"])
+        if found.failure is None:
+            return Answer(Verdict.INVALID, text, reason=found.reason)
+        different = why_different(
+            self.expected,
+            self.names,
+            found.failure,
+            [name for name, _ in task.payload["renamed"]],
+            match=re.compile(self.match) if self.match else None,
+            renamed=task.payload["renamed"],
+        )
+        verdict = Verdict.SAME if different is None else Verdict.DIFFERENT
+        return Answer(verdict, text, found.failure, different or "", outcome.seconds)
 
 
 def _renamed(draft: Draft) -> list[tuple[str, str]]:

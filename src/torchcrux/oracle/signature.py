@@ -39,8 +39,8 @@ def signature(failure: Failure, names: Collection[str] = ()) -> Signature:
     attribute = str((failure.metric or {}).get("attribute", ""))
     if failure.kind is Kind.ACCURACY:
         return Signature(failure.kind, (), (), (), attribute or "values")
-    if failure.kind is Kind.CRASH:
-        return Signature(failure.kind, (), (), (), str(failure.signal))
+    if failure.kind in (Kind.CRASH, Kind.HANG):
+        return Signature(failure.kind, (), (), _place(failure), _fatal(failure))
     types = [name.rpartition(".")[2] for name, _ in failure.exceptions]
     return Signature(
         failure.kind,
@@ -50,6 +50,25 @@ def signature(failure: Failure, names: Collection[str] = ()) -> Signature:
         attribute,
         frozenset(map(stem, names)),
     )
+
+
+def _fatal(failure: Failure) -> str:
+    """What ended the process, and whether the compiler was still at work then."""
+    metric = failure.metric or {}
+    what = failure.exceptions[0][0] if failure.exceptions else str(failure.signal)
+    if failure.kind is Kind.HANG:
+        what = ""
+    elif failure.signal is None:
+        what = f"status {metric.get('status')}"
+    return f"{what} in {metric.get('during', 'run')}".strip()
+
+
+def _place(failure: Failure) -> tuple[str, ...]:
+    """The innermost frame of a compiler that crashed. One that hangs may be anywhere in a loop,
+    and what it has compiled runs outside of Python."""
+    if failure.kind is Kind.HANG or (failure.metric or {}).get("during") != "compile":
+        return ()
+    return tuple(frame for frame in map(_telling, failure.frames) if frame)[-1:]
 
 
 def same(
@@ -103,8 +122,9 @@ def why_different(
 def _alike(one: Signature, two: Signature, pairs: set[tuple[str, str]]) -> bool:
     """Whether the words are equal, one by one, but for names that the other program lacks.
 
-    `pairs` are new and old names of one value. A word that is a value's name in both must stay: operations often lend their name to
-    their value, and "no lowering for softmax" is not "no lowering for layer_norm".
+    `pairs` are new and old names of one value. A word that is a value's name in both must stay:
+    operations often lend their name to their value, and "no lowering for softmax" is not "no
+    lowering for layer_norm".
     """
     if len(one.message) != len(two.message):
         return False

@@ -31,7 +31,8 @@ class ValuesLost(Exception):
 @dataclass
 class Values:
     """Eager's values for one captured program. `inputs` is its safetensors file; `messages` are
-    those of the failure that was captured."""
+    those of the failure that was captured. `refused` is the first exception of eager, with its
+    module. If `tolerant`, values behind such an exception are missing without an error."""
 
     pool: Pool
     draft: Draft
@@ -41,6 +42,8 @@ class Values:
     messages: str = ""
     timeout: float | None = None
     known: dict[str, tuple[str, str]] = field(default_factory=dict)
+    refused: str = ""
+    tolerant: bool = False
 
     def __post_init__(self) -> None:
         for node in self.draft.program.inputs:
@@ -64,6 +67,7 @@ class Values:
                     _with_facts(node, found["specs"], found["elements"]) for node in program.nodes
                 )
                 return replace(self.draft, program=replace(program, nodes=nodes))
+            self.refused = self.refused or found["type"]
             failing = next((n for n in program.calls if n.name not in found["probed"]), None)
             if failing is None or error in self.messages:
                 raise EagerFails(error)
@@ -86,7 +90,7 @@ class Values:
             return
         file = self.scratch / f"values-{len(self.known)}.safetensors"
         found = self._observe(writable(self.draft.program), save=sorted(missing), file=file)
-        if found["error"] is not None:
+        if found["error"] is not None and not self.tolerant:
             raise EagerFails(found["error"])
         for key in found["saved"]:
             self.known[key] = (str(file), key)

@@ -71,7 +71,13 @@ def difference(failure: Failure, run: Run) -> str | None:
     if failure.kind is Kind.CRASH:
         if failure.signal is not None and run.code == -failure.signal:
             return None
+        if failure.signal is None and run.code == (failure.metric or {}).get("status"):
+            return None
         return f"it ends with status {run.code}"
+    if failure.kind is Kind.HANG:
+        if re.search(r"^Timeout \(\d+:\d\d:\d\d", run.stderr, re.MULTILINE):
+            return None
+        return f"it ends with status {run.code}, and not because its time is up"
     found = raised(run.stderr)
     if found is None:
         return f"it ends with status {run.code} and without a traceback"

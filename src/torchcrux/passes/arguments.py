@@ -115,7 +115,8 @@ class Arguments(TriedFirst):
                 elif value == 1 and not isinstance(value, bool) and path[0] == "args":
                     words = f"{_call(node)} without argument {path[1]}"
                     yield DropOne(Place(node.name, path), 1, words)
-                if isinstance(value, Ref):
+                last = path[0] == "kwargs" or path[1] == len(node.args) - 1
+                if isinstance(value, Ref) and not last:
                     words = f"{_call(node)} with None for {value.name}"
                     yield SetArgument(Place(node.name, path), value, None, words)
 

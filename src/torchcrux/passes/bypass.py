@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torchcrux.emit.names import LETTERS, variables
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.trying import TriedFirst
-from torchcrux.program.ir import Node, Program, Value
+from torchcrux.program.ir import Node, Op, Program, Value
 from torchcrux.program.literals import substituted, tidied
 from torchcrux.program.spec import Tensor
 
@@ -43,11 +43,13 @@ class Bypass(TriedFirst):
     example = "y = torch.sigmoid(x); return y + 1  ->  return x + 1"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
-        if draft.program.operations < 2:
-            return
+        used = {name for node in draft.program.calls for name in node.references()}
         for node in draft.program.calls:
+            if node.name not in used:
+                continue  # without it is as good as cut
             for name in node.references():
-                if _alike(node, draft.program.by_name[name]):
+                operand = draft.program.by_name[name]
+                if operand.op is not Op.INPUT and _alike(node, operand):
                     yield ReplaceNode(node.name, name, f"without {node.name}, {name} instead")
                     break
 

@@ -58,6 +58,7 @@ class DropRegion:
 
 
 _PLAIN = {
+    "weighted": "with ones as the gradients of the outputs",
     "fullgraph": "without fullgraph=True",
     "mode": "without mode",
     "dynamic": "without dynamic",

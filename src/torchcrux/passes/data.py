@@ -13,15 +13,20 @@ from torchcrux.program.spec import Tensor
 
 
 class PlainValues(TriedFirst):
-    """Ones; zeros for integers, which are always indices that exist."""
+    """Ones, and zeros for integers, which are always indices that exist; `swapped`, the other way
+    round, for what is still random then."""
 
-    name = "plain-values"
-    summary = "random values become ones, random integers zeros"
+    summary = "random values become ones or zeros"
     example = "torch.randn(2)  ->  torch.ones(2)"
+
+    def __init__(self, swapped: bool = False) -> None:
+        self.swapped = swapped
+        self.name = "other-plain-values" if swapped else "plain-values"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.inputs:
             if node.value is Value.RANDOM and uses_random(node):
                 spec = node.spec
                 index = isinstance(spec, Tensor) and not spec.is_floating
-                yield SetValue(node.name, Value.ZEROS if index else Value.ONES)
+                zeros = index is not self.swapped
+                yield SetValue(node.name, Value.ZEROS if zeros else Value.ONES)

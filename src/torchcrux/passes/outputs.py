@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torchcrux.emit.random import writes
 from torchcrux.passes.base import Draft, Edit
 
 
@@ -23,7 +24,7 @@ class DropOutput:
 
 
 class Outputs:
-    """Stop returning a value that another call uses as well."""
+    """Stop returning a value that another call uses as well, or that is written to an operand."""
 
     name = "outputs"
     summary = "return fewer values"
@@ -32,5 +33,5 @@ class Outputs:
     def edits(self, draft: Draft) -> Iterator[Edit]:
         used = {name for node in draft.program.calls for name in node.references()}
         for name in draft.program.outputs:
-            if name in used:
+            if name in used or writes(draft.program.by_name[name]):
                 yield DropOutput(name)

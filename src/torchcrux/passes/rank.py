@@ -55,7 +55,8 @@ class Dimensions:
         return iter(())
 
     def search(self, draft: Draft, runs: Runs) -> Asking:
-        """As far down as eager goes; where that no longer fails, one dimension that may go."""
+        """As far down as eager goes; where that no longer fails, the last on the way there that
+        does; where none does, any other dimension that may go."""
         chain: list[Draft] = []
         below = draft
         while (found := _next(below, runs)) is not None:
@@ -65,6 +66,11 @@ class Dimensions:
             return draft
         if (yield [chain[-1]])[0]:
             return chain[-1]
+        above = chain[:-1]
+        told = (yield above) if above else ()
+        for one, fails in zip(reversed(above), reversed([*told]), strict=True):
+            if fails:
+                return one
         edits = self.neighbours(draft, runs)
         single = [one for one in runs([edit.apply(draft) for edit in edits]) if one is not None]
         if single:
@@ -120,8 +126,13 @@ def _options(draft: Draft) -> Iterator[DropDimension]:
         for place, value in places:
             if value >= 1:
                 yield DropDimension(names, d, less=place)
-            if value in (1, -1) and (len(place.path) > 2 or place.path[0] == "args"):
+            if value in (1, -1) and _may_go(place):
                 yield DropDimension(names, d, gone=place)
+
+
+def _may_go(place: Place) -> bool:
+    """Whether the number is an item of a tuple or list, or a positional argument."""
+    return isinstance(place.path[-1], int)
 
 
 def _has_one(node: Node, d: int) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from torchcrux.core.search.integers import smallest
 from torchcrux.passes.base import Draft, Edit
@@ -18,7 +19,15 @@ FLOORS = (1, 2)
 """Sizes to try for everything at once: the least, and the least that is no broadcast."""
 
 SWEEPS = 3
+"""Most rounds over all sizes; each makes some smaller, and later ones seldom do."""
+
+NEAR = 4
+"""The next smaller size that eager accepts is looked for among this many."""
+
 WIDTH = 3
+"""Numbers of one class in a round; few, since most classes end with the first."""
+
+Key: TypeAlias = tuple[Place, int]
 
 
 @dataclass(frozen=True)
@@ -70,42 +79,56 @@ class Sizes:
         return (yield from self._singly(draft, runs))
 
     def _singly(self, draft: Draft, runs: Runs) -> Asking:
-        """The smallest number for each class of sizes, all others as they are; then together."""
-        leaders = [(edit.leader, edit.old) for edit in self._classes(draft, runs)]
-        searches = [smallest(1, value, width=WIDTH) for _, value in leaders]
-        wanted: dict[int, Sequence[int]] = {i: next(one) for i, one in enumerate(searches)}
-        found: dict[int, Resize] = {}
+        """The smallest number for each class of sizes, all others as they are; then together.
+
+        A class that passes one below, at half and at 1 is taken to be needed as it is.
+        """
+        found: dict[Place, Resize] = {}
+
+        def ask(edits: Sequence[Resize]) -> Generator[list[Draft], Sequence[bool], dict[Key, bool]]:
+            told = [one for one in runs([edit.apply(draft) for edit in edits]) if one is not None]
+            fails = (yield told) if told else ()
+            for edit, failing in zip(edits, fails, strict=True):
+                best = found.get(edit.leader)
+                if failing and (best is None or edit.new < best.new):
+                    found[edit.leader] = edit
+            return {(e.leader, e.new): f for e, f in zip(edits, fails, strict=True)}
+
+        yield from ask(self._nearest(draft, runs))
+        searches = {
+            leader: smallest(1, edit.new, width=WIDTH)
+            for leader, edit in found.items()
+            if edit.new > 1
+        }
+        wanted = {leader: next(search) for leader, search in searches.items()}
         while wanted:
-            edits = {
-                (i, number): resized(draft, leaders[i][0], (number,), runs)
-                for i, numbers in wanted.items()
+            edits = [
+                resized(draft, leader, (number,), runs)
+                for leader, numbers in wanted.items()
                 for number in numbers
-            }
-            possible = {key: edit for key, edit in edits.items() if edit is not None}
-            drafts = [edit.apply(draft) for edit in possible.values()]
-            told = [one for one in runs(drafts) if one is not None]
-            fails = dict(zip(possible, (yield told) if told else (), strict=True))
-            waiting: dict[int, Sequence[int]] = {}
-            for i, numbers in wanted.items():
-                for number in numbers:
-                    if fails.get((i, number)) and (i not in found or number < found[i].new):
-                        found[i] = possible[i, number]
-                told_now = tuple(fails.get((i, number), False) for number in numbers)
+            ]
+            fails = yield from ask([edit for edit in edits if edit is not None])
+            waiting = {}
+            for leader, numbers in wanted.items():
+                told = tuple(fails.get((leader, number), False) for number in numbers)
                 with suppress(StopIteration):  # the smallest of this class is known
-                    waiting[i] = searches[i].send(told_now)
+                    waiting[leader] = searches[leader].send(told)
             wanted = waiting
-        return (yield from merged(draft, [found[i] for i in sorted(found)], runs))
+        return (yield from merged(draft, list(found.values()), runs))
 
     def neighbours(self, draft: Draft, runs: Runs) -> list[Edit]:
-        """Each class at the next smaller size, and at 1."""
-        found: list[Edit] = []
+        """Each class at the next smaller size, at half, and at 1."""
+        return [*self._nearest(draft, runs)]
+
+    def _nearest(self, draft: Draft, runs: Runs) -> list[Resize]:
+        found: dict[Resize, None] = {}
         for one in self._classes(draft, runs):
-            numbers = [*range(one.old - 1, max(0, one.old - 4), -1), one.old // 2, 1]
-            for some in (numbers, [1]):
-                edit = resized(draft, one.leader, [n for n in some if n], runs)
-                if edit is not None and edit not in found:
-                    found.append(edit)
-        return found
+            below = list(range(one.old - 1, max(0, one.old - NEAR), -1))
+            for numbers in (below, [one.old // 2], [1]):
+                edit = resized(draft, one.leader, numbers, runs)
+                if edit is not None:
+                    found[edit] = None
+        return list(found)
 
     def _classes(self, draft: Draft, runs: Runs) -> list[Resize]:
         """One edit for each set of sizes that move together, and at least one of an input."""

@@ -26,6 +26,9 @@ class Context:
     `config` are Python statements that set what differs from its default. `around` are the texts
     of context managers that enclosed the call (autocast). `setup` are statements for global state
     (default dtype, determinism). `environment` are variables that the script itself has set.
+
+    With `backward` the gradients of what the function returns are computed as well; they are ones,
+    or random if `weighted`.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -36,6 +39,7 @@ class Context:
     grad: bool = True
     inference: bool = False
     backward: bool = False
+    weighted: bool = False
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()

@@ -48,9 +48,7 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
         if (i not in used or i in flow.returned) and _can_return(nodes[i])
     )
     if not results:
-        results = tuple(
-            nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor)
-        )[:1]
+        results = tuple(nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor))[:1]
     return Program((*inputs, *calls), results)
 
 
@@ -76,6 +74,8 @@ def writable(program: Program) -> Program:
 
 
 def _can_return(node: Node) -> bool:
+    if node.target == "operator.setitem":
+        return False  # a statement
     return not isinstance(node.spec, (Nothing, Opaque))
 
 

@@ -21,6 +21,10 @@ _ROOTS = {"torch": torch, "operator": operator, "math": math, "builtins": builti
 
 def to_graph_module(program: Program) -> fx.GraphModule:
     """A graph with the same names, whose placeholders are the inputs in order."""
+    return _graph_module(program, tuple(map(Ref, program.outputs)))
+
+
+def _graph_module(program: Program, result: Arg) -> fx.GraphModule:
     root = torch.nn.Module()
     graph = fx.Graph()
     values: dict[str, fx.Node] = {}
@@ -38,7 +42,7 @@ def to_graph_module(program: Program) -> fx.GraphModule:
             enter(node.regions)
             values[node.name] = _call(graph, node, values, root)
         enter(())
-    graph.output(tuple(values[name] for name in program.outputs))
+    graph.output(_converted(result, "", values, root, graph))
     return fx.GraphModule(root, graph, "Repro")
 
 
@@ -58,6 +62,29 @@ def as_text(program: Program, name: str = "Repro") -> str:
 def _call(
     graph: fx.Graph, node: Node, values: dict[str, fx.Node], root: torch.nn.Module
 ) -> fx.Node:
+    kind = "call_method" if node.op is Op.METHOD else "call_function"
+    target = node.target if node.op is Op.METHOD else resolve(node.target)
+    if node.target == "torch.vmap":
+        target = vmapped
+    return graph.create_node(
+        kind,
+        target,
+        tuple(_converted(arg, node.name, values, root, graph) for arg in node.args),
+        {k: _converted(value, node.name, values, root, graph) for k, value in node.kwargs},
+        name=node.name,
+    )
+
+
+def vmapped(function: Callable[..., Any], *operands: Any, **dims: Any) -> Any:
+    """`torch.vmap` and the call of what it returns, as one call of a graph."""
+    return torch.vmap(function, **dims)(*operands)
+
+
+def _converted(
+    arg: Arg, owner: str, values: dict[str, fx.Node], root: torch.nn.Module, graph: fx.Graph
+) -> Any:
+    """`arg` as `torch.fx` holds it; bodies become submodules named after their `owner`."""
+
     def convert(arg: Arg) -> Any:
         match arg:
             case Ref(name):
@@ -66,9 +93,9 @@ def _call(
                 return constant(text)
             case Slice(start, stop, step):
                 return slice(convert(start), convert(stop), convert(step))
-            case Body(program):
-                name = f"{node.name}_body_{len(root._modules)}"
-                root.add_module(name, to_graph_module(program))
+            case Body():
+                name = f"{owner}_body_{len(root._modules)}"
+                root.add_module(name, _graph_module(arg.program, arg.result))
                 return graph.get_attr(name)
             case tuple():
                 return tuple(convert(item) for item in arg)
@@ -78,15 +105,7 @@ def _call(
                 return {key: convert(value) for key, value in arg.items()}
         return arg
 
-    kind = "call_method" if node.op is Op.METHOD else "call_function"
-    target = node.target if node.op is Op.METHOD else resolve(node.target)
-    return graph.create_node(
-        kind,
-        target,
-        tuple(convert(arg) for arg in node.args),
-        {key: convert(value) for key, value in node.kwargs},
-        name=node.name,
-    )
+    return convert(arg)
 
 
 def resolve(path: str) -> Any:
@@ -114,14 +133,11 @@ def _regions(graph: fx.Graph) -> Iterator[Callable[[tuple[Region, ...]], None]]:
 
     def enter(regions: tuple[Region, ...]) -> None:
         shared = 0
-        while (
-            shared < min(len(open_), len(regions)) and open_[shared][0] == regions[shared]
-        ):
+        while shared < min(len(open_), len(regions)) and open_[shared][0] == regions[shared]:
             shared += 1
         while len(open_) > shared:
             open_.pop()[1]()
-        for region in regions[shared:]:
-            open_.append((region, _open(graph, region)))
+        open_.extend((region, _open(graph, region)) for region in regions[shared:])
 
     yield enter
 

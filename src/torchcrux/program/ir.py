@@ -26,7 +26,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A constant that is written as a Python expression over `torch`: ``torch.float32``, ``...``."""
+    """A constant written as a Python expression over `torch`: ``torch.float32``, ``...``."""
 
     text: str
 
@@ -40,14 +40,23 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The graph handed to a higher-order operator: a function of its inputs."""
+    """The graph handed to a higher-order operator: a function of its inputs.
+
+    `returns` is what it returns, as an argument over its values, where that is more than the
+    tuple of the outputs of `program` (one value, a list, None among them).
+    """
 
     program: Program
+    returns: Arg = ()
+
+    @property
+    def result(self) -> Arg:
+        return self.returns if self.returns != () else tuple(map(Ref, self.program.outputs))
 
 
 Arg: TypeAlias = (
-    "Ref | Atom | Slice | Body | None | bool | int | float | complex | str"
-    " | tuple[Arg, ...] | list[Arg] | dict[str, Arg]"
+    "Ref | Atom | Slice | Body | bool | int | float | complex | str"
+    " | tuple[Arg, ...] | list[Arg] | dict[str, Arg] | None"
 )
 
 

@@ -11,7 +11,19 @@ from dataclasses import asdict
 from typing import Any
 
 from torchcrux.program.context import Backend, Context
-from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Origin, Program, Ref, Region, Slice, Value
+from torchcrux.program.ir import (
+    Arg,
+    Atom,
+    Body,
+    Node,
+    Op,
+    Origin,
+    Program,
+    Ref,
+    Region,
+    Slice,
+    Value,
+)
 from torchcrux.program.spec import Nothing, Number, Opaque, Sequence, Spec, Tensor
 
 
@@ -99,8 +111,8 @@ def _arg_to_json(arg: Arg) -> Any:
             return {"atom": text}
         case Slice(start, stop, step):
             return {"slice": [_arg_to_json(item) for item in (start, stop, step)]}
-        case Body(program):
-            return {"body": program_to_json(program)}
+        case Body(program, returns):
+            return {"body": [program_to_json(program), _arg_to_json(returns)]}
     raise MalformedProgram(f"an argument of type {type(arg).__name__} cannot be written")
 
 
@@ -127,7 +139,8 @@ def _arg_from_json(data: Any) -> Arg:
             start, stop, step = (_arg_from_json(item) for item in value)
             return Slice(start, stop, step)
         case "body":
-            return Body(program_from_json(value))
+            program, returns = value
+            return Body(program_from_json(program), _arg_from_json(returns))
     raise MalformedProgram(f"unknown kind of argument {kind!r}")
 
 
@@ -153,7 +166,9 @@ def spec_to_json(spec: Spec) -> dict[str, Any]:
 
 def spec_from_json(data: dict[str, Any]) -> Spec:
     if "tensor" in data:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in data["tensor"].items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data["tensor"].items()
+        }
         return Tensor(**fields)
     if "number" in data:
         return Number(_number(_arg_from_json(data["number"])), data.get("symbol", ""))

@@ -34,7 +34,8 @@ class Find:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a run. `folder` holds everything; `status` is one of CONTRACT.md's words."""
+    """The end of a run. `folder` holds everything; `status` is one of CONTRACT.md's words.
+    `frequency` says of a failure that does not always come how often it did: "3 of 10"."""
 
     status: str
     folder: Path | None = None
@@ -56,6 +57,7 @@ class Result:
     origin: Sequence[tuple[str, Origin]] = ()
     obstacles: Sequence[str] = ()
     broken: int = 0
+    frequency: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -85,6 +87,8 @@ class Result:
                 "signal": self.failure.signal,
                 "layer": self.layer,
             }
+        if self.frequency:
+            data["frequency"] = self.frequency
         for name in ("operations", "elements"):
             sizes = getattr(self, name)
             if sizes is not None:

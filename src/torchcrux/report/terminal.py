@@ -92,6 +92,8 @@ def summary(result: Result) -> list[str]:
         message = " ".join(result.failure.message.split())
         kind = result.failure.kind.value.replace("_", " ")
         lines.append(f"Failure: {kind}, {result.failure.exception}: {message[:160]}")
+    if result.frequency:
+        lines.append(f"Flaky: it failed {result.frequency} times; the repro tries more often.")
     if result.operations is not None:
         lines.append(
             f"Operations: {result.operations.captured} captured, {result.operations.final} left;"

@@ -41,9 +41,10 @@ class Pool:
         `preload` are modules that the server imports, and functions ("module:function") that it
         calls once; they must start no thread and touch no accelerator. `env` goes over the
         environment of this process. The children work in directories of their own under `scratch`
-        (by default under the system's), which are removed after them. `memory` is in bytes, for a child with all that it started. With `reuse` a child
-        judges one task after another until one ends other than `DONE`; and an outcome other than
-        `DONE` counts only if the task was the first in its child.
+        (by default under the system's), which are removed after them. `memory` is in bytes, for a
+        child with all that it started. With `reuse` a child judges one task after another until
+        one ends other than `DONE`; and an outcome other than `DONE` counts only if the task was
+        the first in its child.
         """
         self.jobs = default_jobs() if jobs is None else jobs
         if self.jobs < 1:

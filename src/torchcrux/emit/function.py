@@ -1,0 +1,186 @@
+"""A program as the text of a function, with what must stand around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TypeAlias
+
+from torchcrux.emit.calls import argument, expression, quoted, statement
+from torchcrux.emit.names import variables
+from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Program, Ref, Region
+
+Written: TypeAlias = tuple[list[str], str]
+"""The functions to define before a call, and the call as an expression."""
+
+
+@dataclass
+class Around:
+    """What the text of a function needs outside of it, gathered while it is written.
+
+    `writers` write the calls that take functions, by target. `taken` are names that mean something
+    where the text stands. `definitions` are classes and functions at the level of the module,
+    `regions` the bodies among them that several calls share.
+    """
+
+    writers: Mapping[str, Callable[[Node, Mapping[str, str], Around], Written]]
+    taken: set[str] = field(default_factory=set)
+    imports: dict[str, None] = field(default_factory=dict)
+    definitions: list[str] = field(default_factory=list)
+    regions: list[tuple[Body, str]] = field(default_factory=list)
+
+    def fresh(self, name: str) -> str:
+        """`name`, or `name` with a number if that is taken."""
+        found, number = name, 1
+        while found in self.taken:
+            found, number = f"{name}_{number}", number + 1
+        self.taken.add(found)
+        return found
+
+    def inside(self, names: Iterable[str]) -> Around:
+        """The surroundings of a function in whose body `names` mean something as well."""
+        taken = {*self.taken, *names}
+        return Around(self.writers, taken, self.imports, self.definitions, self.regions)
+
+
+def function(
+    program: Program, names: Mapping[str, str], around: Around, probe: str | None = None
+) -> list[str]:
+    """The lines of ``def f(...)``. With `probe` it is called after each call; see script.probed."""
+    around.taken.update(names.values())
+    result: Arg = tuple(map(Ref, program.outputs))
+    if len(program.outputs) == 1:
+        result = Ref(program.outputs[0])
+    head = f"def f({', '.join([names[node.name] for node in program.inputs])}):"
+    return [head, *indented(block(program, names, result, around, probe))]
+
+
+def nested(
+    name: str, body: Body, around: Around, enclosing: tuple[str, ...] = (), first: str = ""
+) -> list[str]:
+    """The lines of a function that computes `body`.
+
+    Its last inputs are no parameters but the `enclosing` expressions. `first` is a parameter in
+    front of the others.
+    """
+    inputs = [node.name for node in body.program.inputs]
+    own = len(inputs) - len(enclosing)
+    fixed = dict(zip(inputs[own:], enclosing, strict=True))
+    names = variables(body.program, fixed=fixed)
+    parameters = [first] * bool(first) + [names[key] for key in inputs[:own]]
+    lines = block(body.program, names, body.result, around.inside(names.values()))
+    return [f"def {name}({', '.join(parameters)}):", *indented(lines)]
+
+
+def block(
+    program: Program,
+    names: Mapping[str, str],
+    result: Arg,
+    around: Around,
+    probe: str | None = None,
+    *,
+    later: Arg = (),
+) -> list[str]:
+    """The statements of a function: the calls, and the return of `result`. `later` is what
+    statements use that the caller writes after them."""
+    used = _used(program, (result, later))
+    calls = program.calls
+    last = calls[-1] if calls else None
+    inlined = last and not probe and _only(result) == last.name and not statement(last, names)
+    if inlined:
+        calls = calls[:-1]
+    pieces = [(node.regions, _call(node, names, around, used, probe)) for node in calls]
+    if last and inlined:
+        definitions, text = call(last, names, around)
+        returned = "return " + argument(result, {last.name: text})
+        pieces.append((last.regions, [*definitions, returned]))
+    lines: list[str] = []
+    for regions, group in groupby(pieces, key=lambda piece: _scopes(piece[0])):
+        statements = [line for _, texts in group for line in texts]
+        if regions:
+            lines += [f"with {', '.join(regions)}:", *indented(_spaced(statements))]
+        else:
+            lines += statements
+    if not inlined and result != ():
+        text = argument(result, names)
+        if isinstance(result, tuple) and len(result) > 1:
+            text = text[1:-1]
+        lines.append(f"return {text}")
+    return _spaced(lines) or ["pass"]
+
+
+def call(node: Node, names: Mapping[str, str], around: Around) -> Written:
+    writer = around.writers.get(node.target)
+    return ([], expression(node, names)) if writer is None else writer(node, names, around)
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}" if line else "" for line in lines]
+
+
+def _used(program: Program, result: Arg) -> set[str]:
+    """The values that a call or `result` uses."""
+    used = set(Node("", Op.FUNCTION, args=(result,)).references())
+    for node in program.calls:
+        for arg in node.args:
+            if type(arg) is Ref:
+                used.add(arg.name)
+            elif type(arg) not in _PLAIN:
+                used.update(node.references())
+                break
+        for _, arg in node.kwargs:
+            if type(arg) not in _PLAIN:
+                used.update(node.references())
+                break
+    return used
+
+
+_PLAIN = frozenset([int, float, str, bool, type(None), Atom])
+"""Kinds of arguments that refer to no value; asking these first is what makes it fast."""
+
+
+def _call(
+    node: Node,
+    names: Mapping[str, str],
+    around: Around,
+    used: Container[str],
+    probe: str | None,
+) -> list[str]:
+    definitions: list[str] = []
+    text = statement(node, names)
+    if text is None:
+        definitions, text = call(node, names, around)
+        if node.name in used or probe is not None:
+            text = f"{names[node.name]} = {text}"
+    if probe is None or node.target == "operator.setitem":
+        return [*definitions, text]
+    return [*definitions, text, f"{probe}({quoted(node.name)}, {names[node.name]})"]
+
+
+def _only(result: Arg) -> str:
+    """The name of the one value that `result` is made of."""
+    if isinstance(result, (tuple, list)) and len(result) == 1:
+        result = result[0]
+    return result.name if isinstance(result, Ref) else ""
+
+
+def _scopes(regions: tuple[Region, ...]) -> tuple[str, ...]:
+    if not regions:
+        return ()
+    return tuple(dict.fromkeys(region.text for region in regions))
+
+
+def _spaced(lines: list[str]) -> list[str]:
+    """With an empty line before and after each nested function."""
+    if not any(line.startswith("def ") for line in lines):
+        return lines
+    spaced: list[str] = []
+    inside = False
+    for line in lines:
+        starts = line.startswith("def ")
+        if spaced and (starts or (inside and line and not line.startswith(" "))):
+            spaced.append("")
+        inside = starts or (inside and (not line or line.startswith(" ")))
+        spaced.append(line)
+    return spaced

@@ -1,0 +1,30 @@
+"""Import statements in the order that ``ruff check --select I`` asks for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+
+def ordered(statements: Iterable[str]) -> list[str]:
+    """Each of `statements` once: the future, the standard library, the rest; ``import`` before
+    ``from``."""
+    groups: dict[int, set[str]] = {}
+    for statement in statements:
+        groups.setdefault(_group(statement), set()).add(statement)
+    lines: list[str] = []
+    for _, group in sorted(groups.items()):
+        lines += [""] * bool(lines) + sorted(group, key=_key)
+    return lines
+
+
+def _group(statement: str) -> int:
+    module = statement.split()[1].partition(".")[0]
+    if module == "__future__":
+        return 0
+    return 1 if module in sys.stdlib_module_names else 2
+
+
+def _key(statement: str) -> tuple[bool, str, str]:
+    words = statement.split()
+    return words[0] == "from", words[1].lower(), statement

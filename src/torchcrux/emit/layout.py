@@ -1,0 +1,130 @@
+"""Lines that are too long, broken as ``ruff format`` breaks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+WIDTH = 88
+_OPEN, _CLOSE = "([{", ")]}"
+
+
+def folded(lines: Iterable[str]) -> list[str]:
+    """`lines` of code, each statement on as many lines as it needs."""
+    found: list[str] = []
+    for line in lines:
+        if len(line) <= WIDTH or line.lstrip().startswith("#"):
+            found.append(line)
+        else:
+            text = line.lstrip(" ")
+            found += _statement(text, len(line) - len(text))
+    return found
+
+
+def _statement(text: str, indent: int) -> list[str]:
+    for keyword in ("return ", "with "):
+        after = text.removeprefix(keyword).removesuffix(":")
+        commas = len(_split(after)) > 1 or keyword == "with "
+        if text.startswith(keyword) and commas and not _is_enclosed(after):
+            colon = ":" if keyword == "with " else ""
+            return _broken(f"{keyword}({after}){colon}", indent, len(keyword))
+    return _code(text, indent)
+
+
+def _code(text: str, indent: int) -> list[str]:
+    """Break the last bracket of `text` whose line does not get too long; what has no bracket stays
+    too long."""
+    if indent + len(text) <= WIDTH:
+        return [" " * indent + text]
+    brackets = _brackets(text)
+    if not brackets:
+        return [" " * indent + text]
+    at = next((b for b in reversed(brackets) if indent + b < WIDTH), brackets[0])
+    return _broken(text, indent, at)
+
+
+def _broken(text: str, indent: int, at: int) -> list[str]:
+    """`text` with the bracket at `at` open: its content on one line if that fits, else one item
+    on each."""
+    end = _partner(text, at)
+    head, content, tail = text[: at + 1], text[at + 1 : end], text[end:]
+    pad = " " * indent
+    items = _split(content)
+    whole = f"{pad}    {content}"
+    comma = _keeps_comma(head, items)
+    if len(whole) <= WIDTH and not comma and not content.endswith(","):
+        body = [whole]
+    else:
+        comma = len(items) > 1 or content.endswith(",")
+        body = [line for item in items for line in _code(item + "," * comma, indent + 4)]
+    return [pad + head, *body, pad + tail]
+
+
+def _keeps_comma(head: str, items: list[str]) -> bool:
+    """A tuple, list or dictionary that is broken gets one item a line; the arguments of a call
+    may stand together on theirs."""
+    before = head[:-1].rstrip(" ")
+    called = bool(before) and (before[-1].isalnum() or before[-1] in "_)]")
+    keyword = before.rpartition(" ")[2] in ("return", "with", "in", "and", "or", "not")
+    return (head[-1] in "[{" or not called or keyword) and len(items) > 1
+
+
+def _brackets(text: str) -> list[int]:
+    """Where the brackets with content open that stand inside no other."""
+    found, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        char = text[i]
+        if char in "\"'":
+            i = _string_end(text, i)
+            continue
+        if char in _OPEN:
+            if depth == 0:
+                start = i
+            depth += 1
+        elif char in _CLOSE:
+            depth -= 1
+            if depth == 0 and i > start + 1:
+                found.append(start)
+        i += 1
+    return found
+
+
+def _partner(text: str, at: int) -> int:
+    depth, i = 0, at
+    while i < len(text):
+        char = text[i]
+        if char in "\"'":
+            i = _string_end(text, i)
+            continue
+        depth += (char in _OPEN) - (char in _CLOSE)
+        if depth == 0:
+            return i
+        i += 1
+    raise ValueError(f"a bracket is not closed: {text}")
+
+
+def _split(text: str) -> list[str]:
+    """`text` at its commas, without those inside brackets and strings."""
+    items, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        char = text[i]
+        if char in "\"'":
+            i = _string_end(text, i)
+            continue
+        depth += (char in _OPEN) - (char in _CLOSE)
+        if char == "," and depth == 0:
+            items.append(text[start:i].strip())
+            start = i + 1
+        i += 1
+    last = text[start:].strip()
+    return [*items, last] if last else items
+
+
+def _string_end(text: str, start: int) -> int:
+    i = start + 1
+    while i < len(text) and text[i] != text[start]:
+        i += 2 if text[i] == "\\" else 1
+    return i + 1
+
+
+def _is_enclosed(text: str) -> bool:
+    return text[:1] in _OPEN and bool(text) and _partner(text, 0) == len(text) - 1

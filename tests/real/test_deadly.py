@@ -1,0 +1,137 @@
+"""From a program that dies, hangs or fails now and then to a verified repro."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+BACKENDS = """
+import os, random, signal, time
+import torch
+
+def uses(gm, name):
+    return any(name in str(node.target) for node in gm.graph.nodes)
+
+def dies(gm, inputs):
+    if uses(gm, "relu"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return gm
+
+def dies_of_values(gm, inputs):
+    def run(*args):
+        if uses(gm, "relu") and any(bool((x > 1000).any()) for x in args):
+            os.kill(os.getpid(), signal.SIGABRT)
+        return gm(*args)
+    return run
+
+def exits(gm, inputs):
+    if uses(gm, "relu"):
+        os._exit(7)
+    return gm
+
+def hangs(gm, inputs):
+    while uses(gm, "relu"):
+        time.sleep(0.01)
+    return gm
+
+class Unlucky(Exception):
+    pass
+
+def unlucky(gm, inputs):
+    if uses(gm, "relu") and random.SystemRandom().random() < 0.6:
+        raise Unlucky("the registry has changed")
+    return gm
+"""
+SCRIPT = """
+import torch
+from backends import {backend}
+
+def f(x, y):
+    z = torch.sin(x) + y
+    for _ in range(8):
+        z = torch.cos(z) * y
+    return torch.sum(torch.relu(z) + x)
+
+with torch.no_grad():
+    torch.compile(f, backend={backend})(torch.ones(4) * {scale}, torch.ones(4))
+"""
+
+
+@pytest.fixture
+def reduce(tmp_path):
+    (tmp_path / "backends.py").write_text(BACKENDS)
+
+    def reduced(backend, *args, scale=1):
+        (tmp_path / "script.py").write_text(SCRIPT.format(backend=backend, scale=scale))
+        command = [sys.executable, "-m", "torchcrux", "run", "--jobs", "2", "--out", "out"]
+        ended = subprocess.run(
+            [*command, *args, "script.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert ended.returncode in (0, 1), ended.stderr
+        file = tmp_path / "out" / "result.json"
+        if not file.exists():
+            return None, "", ended.stderr
+        text = (tmp_path / "out" / "repro.py").read_text()
+        return json.loads(file.read_text()), text, ended.stderr
+
+    return reduced
+
+
+def test_crash_while_compiling(reduce):
+    result, text, _ = reduce("dies")
+    assert result["status"] == "reduced"
+    assert result["verified_runs"] == 3
+    assert (result["failure"]["kind"], result["failure"]["signal"]) == ("crash", 11)
+    assert result["operations"]["final"] == 1
+    assert "torch.relu(" in text
+    assert "# SIGSEGV: Segmentation fault" in text
+
+
+def test_crash_while_running_that_needs_the_values(reduce):
+    result, text, stderr = reduce("dies_of_values", scale=5000)
+    assert result["status"] == "reduced"
+    assert (result["failure"]["kind"], result["failure"]["signal"]) == ("crash", 6)
+    assert result["failure"]["stage"] == "run"
+    assert "torch.relu(" in text
+    assert "Running the script again" in stderr
+
+
+def test_exit(reduce):
+    result, _, _ = reduce("exits")
+    assert result["status"] == "reduced"
+    assert result["failure"]["kind"] == "crash"
+    assert result["operations"]["final"] == 1
+
+
+def test_hang(reduce):
+    result, text, stderr = reduce("hangs", "--timeout", "4")
+    assert result["status"] == "reduced"
+    assert result["verified_runs"] == 3
+    assert result["failure"]["kind"] == "hang"
+    assert result["operations"]["final"] == 1
+    assert "faulthandler.dump_traceback_later(4, exit=True)" in text
+    assert "Ending the script" in stderr
+
+
+def test_flaky(reduce):
+    for _ in range(12):  # the script itself may be lucky
+        result, text, stderr = reduce("unlucky")
+        if result is not None:
+            break
+    assert result["status"] == "reduced"
+    assert result["operations"]["final"] == 1
+    assert result["failure"]["exception"] == "Unlucky"
+    assert "torch.relu(" in text
+    if "frequency" in result:  # it may have failed each time it was repeated
+        assert "torch.compiler.reset()" in text
+        assert f"it failed {result['frequency']} times" in stderr
