@@ -79,7 +79,7 @@ torch.compile(torch.relu, dynamic=True, fullgraph=True, options={"max_fusion_siz
     assert context.options == (("max_fusion_size", 7),)
     assert context.config == (
         "torch._dynamo.config.capture_scalar_outputs = True",
-        "torch._inductor.config.cpp.inject_relu_bug_TESTING_ONLY = 'compile_error'",
+        'torch._inductor.config.cpp.inject_relu_bug_TESTING_ONLY = "compile_error"',
     )
     assert any(name.endswith("CppCompileError") for name, _ in found.case.failure.exceptions)
 
