@@ -1,12 +1,14 @@
 """What real exceptions of the compiler look like as failures."""
 
 import json
+import traceback
 
 import pytest
 import torch
 from torch._dynamo.backends.common import aot_autograd
 
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
+from torchcrux.oracle.printed import as_in_one_process, raised
 
 
 class NoScheduleError(RuntimeError):
@@ -223,3 +225,57 @@ def test_data_of_another_kind_is_refused():
         Failure.from_json({"kind": "no such", "stage": "run", "exceptions": [], "frames": []})
     with pytest.raises(KeyError):
         Failure.from_json({})
+
+
+WORKER = """Traceback (most recent call last):
+  File "/env/lib/site-packages/torch/_inductor/compile_worker/subproc_pool.py", line 393, in do_job
+    result = job()
+  File "/env/lib/python3.12/site-packages/triton/compiler/code_generator.py", line 12, in visit
+    raise CompilationError(node)
+ValueError: no such type
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/env/lib/python3.12/site-packages/triton/compiler/code_generator.py", line 30, in visit_Call
+    raise CompilationError(node) from e
+triton.compiler.errors.CompilationError: at 3:4:
+no such type
+"""
+
+
+class SubprocException(Exception):
+    """As the pool of a compiler's worker processes raises it."""
+
+    def __init__(self, name):
+        super().__init__(f"An exception occurred in a subprocess:\n\nName={name}\n{WORKER}")
+
+
+def of_worker(name):
+    try:
+        try:
+            raise SubprocException("<unknown>")
+        except SubprocException as error:
+            raise SubprocException(name) from error
+    except SubprocException as error:
+        raise NoScheduleError(f"{type(error).__name__}: {error}") from error
+
+
+def test_an_exception_of_a_worker_process_reads_as_one_of_this_process():
+    failure = caught(lambda: of_worker("triton_poi_relu_0"), compiling=True)
+    assert [name.rpartition(".")[2] for name, _ in failure.exceptions] == [
+        "NoScheduleError",
+        "CompilationError",
+        "ValueError",
+    ]
+    assert failure.exceptions[0][1] == "CompilationError: at 3:4:\nno such type"
+    assert failure.frames[-1] == "triton/compiler/code_generator.py:visit_Call"
+
+
+def test_the_end_of_a_worker_process_is_found_behind_the_output_of_an_interpreter():
+    with pytest.raises(NoScheduleError) as error:
+        of_worker("triton_poi_relu_0")
+    stderr = "".join(traceback.format_exception(error.value))
+    name, message = raised(as_in_one_process(stderr))
+    assert name.endswith("NoScheduleError")
+    assert message == "CompilationError: at 3:4:\nno such type"

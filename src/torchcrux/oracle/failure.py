@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from torchcrux.oracle.message import gist, statement, without_notes
+from torchcrux.oracle.printed import FRAME, subprocess_part, unpacked
 
 
 class Kind(str, Enum):
@@ -119,7 +120,9 @@ def from_exception(exc: BaseException, *, compiling: bool, backward: bool = Fals
     names = [_name(frame) for frame in trace]
     backward = backward or any(name in _BACKWARD for name in names)
     chain = list(_chain(exc, trace[_entry(names) :]))
-    exceptions = tuple((_qualified(error), str(error)) for error in chain)
+    pairs = [pair for error in chain for pair in unpacked(_qualified(error), str(error))]
+    exceptions = tuple(dict.fromkeys(pairs))
+    names += _frames_in(subprocess_part(str(chain[-1])))
     if exceptions[-1][0].startswith("torch."):
         exceptions += _embedded(exceptions[-1][1])
     types = [name for name, _ in exceptions]
@@ -274,6 +277,13 @@ def _chain(exc: BaseException, below: list[FrameType]) -> Iterator[BaseException
         else:
             trace = error.__context__.__traceback__
             error = error.__context__ if trace and id(trace.tb_frame) in own else None
+
+
+def _frames_in(traceback: str) -> list[str]:
+    return [
+        frame_name(file, function, of_torch="/torch/" in file)
+        for file, function in FRAME.findall(traceback)
+    ]
 
 
 _EMBEDDED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Warning)): ?(.*)", re.DOTALL)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.printed import as_in_one_process, raised
 from torchcrux.oracle.signature import normalised
 
 _BLOCKED = 'raise ImportError("a repro runs without torchcrux")\n'
@@ -78,7 +79,7 @@ def difference(failure: Failure, run: Run) -> str | None:
         if re.search(r"^Timeout \(\d+:\d\d:\d\d", run.stderr, re.MULTILINE):
             return None
         return f"it ends with status {run.code}, and not because its time is up"
-    found = raised(run.stderr)
+    found = raised(as_in_one_process(run.stderr))
     if found is None:
         return f"it ends with status {run.code} and without a traceback"
     outermost = failure.exceptions[0][0]
@@ -95,19 +96,3 @@ def difference(failure: Failure, run: Run) -> str | None:
 def _first_lines(message: str) -> Sequence[str]:
     lines = [line for line in message.splitlines() if line.strip()]
     return [word for line in lines[:2] for word in normalised(line)]
-
-
-_HEAD = re.compile(r"^((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:: (.*))?$", re.DOTALL)
-
-
-def raised(stderr: str) -> tuple[str, str] | None:
-    """Type and message of the exception that ended an interpreter, from its last traceback."""
-    _, marker, tail = stderr.rpartition("Traceback (most recent call last):\n")
-    if not marker:
-        return None
-    lines = tail.splitlines()
-    start = next((i for i, line in enumerate(lines) if line and not line.startswith(" ")), None)
-    if start is None:
-        return None
-    head = _HEAD.match("\n".join(lines[start:]))
-    return (head.group(1), head.group(2) or "") if head else None
