@@ -142,7 +142,9 @@ class Reducer:
             size = len(edits)
 
             def candidate(mask: int) -> Draft | None:
-                changed = applied(draft, chosen(edits, mask))
+                changed = self._edited(draft, chosen(edits, mask))
+                if changed is None:
+                    return None
                 if isinstance(one, TriedFirst):
                     return _changed(draft, changed, self._runs(draft))
                 return None if changed == draft else changed
@@ -161,13 +163,22 @@ class Reducer:
         edits = list(one.edits(draft))
         if not isinstance(one, TriedFirst):
             return edits
-        drafts = [edit.apply(draft) for edit in edits]
-        told = self._runs(draft)(drafts)
+        made = [(edit, self._edited(draft, [edit])) for edit in edits]
+        pairs = [(edit, changed) for edit, changed in made if changed is not None]
+        told = self._runs(draft)([changed for _, changed in pairs])
         return [
             edit
-            for edit, changed, ran in zip(edits, drafts, told, strict=True)
+            for (edit, changed), ran in zip(pairs, told, strict=True)
             if ran is not None and changed != draft and changed.program.calls
         ]
+
+    def _edited(self, draft: Draft, edits: Sequence[Edit]) -> Draft | None:
+        """The draft with `edits` applied; None, and a fault of ours, if one of them breaks."""
+        try:
+            return applied(draft, edits)
+        except Exception:
+            self.oracle.fault()
+            return None
 
     def _runs(self, draft: Draft) -> Runs:
         """What eager makes of drafts made from `draft`."""
@@ -225,9 +236,8 @@ class Reducer:
             self.on_best(draft, answer)
 
     def _single(self, one: Pass, edit: Edit, draft: Draft) -> Draft | None:
-        try:
-            changed = edit.apply(draft)
-        except ValueError:
+        changed = self._edited(draft, [edit])
+        if changed is None:
             return None
         if isinstance(one, (TriedFirst, Searching)):
             return _changed(draft, changed, self._runs(draft))

@@ -24,6 +24,11 @@ class InProcess:
         return [Outcome(Status.DONE, try_all(task.payload)) for task in tasks]
 
 
+def fail():
+    """An edit that raises is a fault of ours."""
+    raise AssertionError("an edit or the printer raised an exception")
+
+
 class NoValues:
     def ensure(self, drafts):
         pass
@@ -57,7 +62,7 @@ def draft(inputs, calls, outputs=None, context=None):
 
 
 def runs(drafts, base):
-    return Trials(InProcess(), NoValues(), 10.0)(drafts, base)
+    return Trials(InProcess(), NoValues(), 10.0, fail)(drafts, base)
 
 
 @dataclass
@@ -74,7 +79,8 @@ class Compiler:
     asked: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        self.runs = Trials(InProcess(), NoValues(), 10.0)
+        self.runs = Trials(InProcess(), NoValues(), 10.0, fail)
+        self.fault = fail
 
     def ask(self, drafts):
         answers = []

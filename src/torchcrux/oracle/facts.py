@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torchcrux.oracle.main_module import main_module
 from torchcrux.program.serial import spec_to_json
 from torchcrux.program.spec import Sequence, Spec, Tensor
 
@@ -22,7 +23,6 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     error that ended the run early, if one did.
     """
     import traceback
-    import types
 
     import torch
 
@@ -50,8 +50,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
                 if found is not None:
                     elements[key] = found
 
-    module = types.ModuleType("__main__")
-    module.__dict__.update({"__file__": str(path), PROBE: probe})
+    module = main_module(path, **{PROBE: probe})
     error, kind = None, ""
     try:
         exec(compile(payload["text"], str(path), "exec"), module.__dict__)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import inspect
 import re
 import time
-import types
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.signature import why_different
 
 
@@ -95,8 +95,7 @@ def execute(
     from torchcrux import _torch
     from torchcrux.oracle.failure import from_exception
 
-    module = types.ModuleType("__main__")
-    module.__file__ = str(path)
+    module = main_module(path)
     code = compile(text, str(path), "exec")
     with _torch.compiler_errors() as raised_by_compiler:
         try:

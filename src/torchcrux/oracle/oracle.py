@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +91,7 @@ class Oracle:
     trials: Trials = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trials = Trials(self.pool, self.values, self.timeout)
+        self.trials = Trials(self.pool, self.values, self.timeout, self.fault)
 
     @property
     def accuracy(self) -> bool:
@@ -136,6 +137,9 @@ class Oracle:
             except Unmakeable as reason:
                 answers[i] = Answer(Verdict.INVALID, reason=str(reason))
                 continue
+            except Exception:  # the edit that made the draft, or the printer, is at fault
+                answers[i] = self.fault()
+                continue
             data = self.values.sources(draft.program)
             key = self._key(text, data)
             known = self._known(key)
@@ -168,6 +172,12 @@ class Oracle:
             if draft is not None:
                 self.on_answer(draft, answer)
         return final
+
+    def fault(self) -> Answer:
+        """The answer for a draft that our own code has just raised an exception about."""
+        answer = Answer(Verdict.BROKEN, reason=traceback.format_exc())
+        self.broken.append(answer)
+        return answer
 
     def _judged(self, asked: Sequence[tuple[str, Task]]) -> list[Answer]:
         """Judge each text until it does not pass, `votes` times at most."""

@@ -7,7 +7,7 @@ wants in a script: an edit that brings a warning is refused as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.script import probed
 from torchcrux.oracle.facts import PROBE, measure
+from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node, Op
@@ -31,7 +32,6 @@ MOST_CALLS = 64
 def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     """Run each of ``payload["texts"]`` (see emit.script.probed); the specs of its values by name
     and the warnings, or None where it does not run. Runs in a child process."""
-    import types
     import warnings
 
     import torch
@@ -50,8 +50,7 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
             if spec is not None:
                 specs[name] = spec_to_json(spec)
 
-        module = types.ModuleType("__main__")
-        module.__dict__.update({"__file__": str(path), PROBE: probe})
+        module = main_module(path, **{PROBE: probe})
         try:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
@@ -66,11 +65,12 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
 
 @dataclass
 class Trials:
-    """Runs drafts in eager; each text once."""
+    """Runs drafts in eager; each text once. `fault` is told of an exception of our own."""
 
     pool: Pool
     values: Values
     timeout: float
+    fault: Callable[[], Any]
     known: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     def __call__(self, drafts: Listed[Draft], base: Draft) -> list[Draft | None]:
@@ -100,6 +100,9 @@ class Trials:
         try:
             return probed(draft.program, draft.context, PROBE)
         except Unmakeable:
+            return ""
+        except Exception:  # the edit that made the draft, or the printer, is at fault
+            self.fault()
             return ""
 
     def _run(self, fresh: Mapping[str, Draft]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchcrux.passes.arguments import Arguments, Numbers, PlainArguments
 from torchcrux.passes.base import Draft, Edit, Pass
+from torchcrux.passes.bodies import InlineBodies, ShrinkBodies
 from torchcrux.passes.bypass import Bypass, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
@@ -23,6 +24,8 @@ from torchcrux.passes.sizes import Sizes
 ALL: tuple[Pass, ...] = (
     Cut(),
     Outputs(),
+    InlineBodies(),
+    ShrinkBodies(),
     Backward(),
     Regions(),
     PlainContext(),

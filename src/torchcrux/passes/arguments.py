@@ -100,7 +100,7 @@ class Arguments(TriedFirst):
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.calls:
-            if node.target.startswith("operator."):
+            if node.target.startswith("operator.") or _takes_functions(node):
                 continue
             for i in range(len(node.args) - 1, 0, -1):
                 text = ", ".join(_text(arg) for arg in node.args[i:])
@@ -130,7 +130,7 @@ class PlainArguments(TriedFirst):
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.calls:
-            if node.target.startswith("operator."):
+            if node.target.startswith("operator.") or _takes_functions(node):
                 continue
             for path, value in _own(node):
                 if isinstance(value, (tuple, list)) and value and all(x == value[0] for x in value):
@@ -187,6 +187,11 @@ def _shorter(node: Node, path: Path, value: tuple[Arg, ...] | list[Arg]) -> Iter
             words = f"{_call(node)} with {_text(new)} for {_text(value)}"
             yield SetArgument(Place(node.name, path), value, new, words)
             return
+
+
+def _takes_functions(node: Node) -> bool:
+    """A call whose arguments are what its bodies take: they go together or not at all."""
+    return any(isinstance(arg, Body) for arg in node.args)
 
 
 def _call(node: Node) -> str:

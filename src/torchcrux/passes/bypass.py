@@ -49,7 +49,7 @@ class Bypass(TriedFirst):
                 continue  # without it is as good as cut
             for name in node.references():
                 operand = draft.program.by_name[name]
-                if operand.op is not Op.INPUT and _alike(node, operand):
+                if operand.op is not Op.INPUT and alike(node, operand):
                     yield ReplaceNode(node.name, name, f"without {node.name}, {name} instead")
                     break
 
@@ -79,7 +79,8 @@ def _role(variable: str) -> str:
     return "" if base in LETTERS else base
 
 
-def _alike(node: Node, operand: Node) -> bool:
+def alike(node: Node, operand: Node) -> bool:
+    """Whether both are tensors of the same shape, dtype and device."""
     one, other = node.spec, operand.spec
     return (
         isinstance(one, Tensor)
