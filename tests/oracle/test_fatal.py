@@ -151,6 +151,8 @@ def test_a_watchdog_of_the_script_is_told_from_an_exit(tmp_path):
     left = death(Outcome(Status.EXITED, code=1, stderr="some words\n"), path, 3).failure
     assert (left.kind, left.metric["status"]) == (Kind.CRASH, 1)
     assert death(Outcome(Status.TIMED_OUT), path, 3).failure.kind is Kind.HANG
+    stumbled = Outcome(Status.SIGNALLED, code=11, seconds=3.1)
+    assert death(stumbled, path, 3).failure.kind is Kind.HANG
 
 
 def test_fresh_runs():

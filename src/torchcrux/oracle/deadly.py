@@ -127,6 +127,9 @@ def death(outcome: Outcome, trail: Path, limit: float) -> Death:
     last = steps[-1]
     during = During.RUN if last == RUNNING else During.COMPILE
     match outcome.status:
+        case Status.SIGNALLED if outcome.seconds >= limit:
+            # The watchdog reads the stack of a thread that runs on, and may trip over it.
+            failure = fatal.hang(seconds=limit, during=during)
         case Status.SIGNALLED:
             failure = fatal.crash(
                 number=outcome.code, during=during, dump=outcome.stack or "", stderr=outcome.stderr

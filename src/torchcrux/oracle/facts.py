@@ -107,7 +107,7 @@ def _elements(tensor: Any) -> list[Any] | None:
     import torch
 
     dense = tensor.detach().cpu()
-    if dense.is_complex():
+    if dense.is_complex() or dense.is_quantized:
         return None
     if dense.is_floating_point():
         dense = dense.to(torch.float64)
