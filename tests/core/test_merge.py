@@ -105,6 +105,13 @@ def test_a_good_hint_is_taken_in_the_first_round():
     assert result.questions < found(1000, [10, 990]).questions / 1.5
 
 
+def test_hints_are_asked_before_any_window():
+    hint = mask([10, 990])
+    result = found(1000, [10, 990], hints=[hint, mask([5])])
+    assert all(1000 - asked.bit_count() <= 2 for asked in result.rounds[0] if asked)
+    assert result.questions <= 6
+
+
 def test_two_good_hints_leave_what_they_share():
     hints = [mask(list(range(500))), mask(list(range(490, 1000)))]
     result = found(1000, [491, 498], hints=hints)

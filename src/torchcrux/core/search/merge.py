@@ -17,6 +17,7 @@ from torchcrux.core.search.masks import Chunk, Search, as_chunk, everything, mas
 
 Answers = Generator[tuple[int, ...], tuple[bool, ...], list[bool]]
 Step = Generator[tuple[int, ...], tuple[bool, ...], None]
+Narrowed = Generator[tuple[int, ...], tuple[bool, ...], Chunk | None]
 
 # The values are trades, not optima: `bench/search.py --constants` shows what each gives and takes.
 
@@ -105,37 +106,50 @@ class _State:
     def locate(self, hints: Sequence[int], zoom: int) -> Step:
         """Keeps only a hint, or only a window; of several that suffice, what they share.
 
+        Hints are asked by themselves: they keep little, and one that suffices saves all windows.
         A window is two neighbouring chunks, and overlaps the next by one: whatever fits into a
         chunk lies whole in some window, and a single needed item is in two, which give its chunk.
         """
         whole = everything(self.n)
-        keeps = [0, *(hint & whole for hint in hints)]
-        chunk: Chunk = range(self.n)
+        if hints:
+            self.unknown = [range(self.n)]
+            chunk = yield from self.narrow([hint & whole for hint in hints])
+            if chunk is not None:
+                return
+        chunk = range(self.n)
         for level in range(max(zoom, 1)):
             fewest = FEWEST_IN_CHUNK if zoom else 1
             count = max(2, min(self.width, len(chunk) // fewest))
             self.unknown = split(chunk, count, self.weights)
+            keeps = [] if level else [0]
             if zoom and count > 2:
                 parts = [mask_of(piece) for piece in self.unknown]
                 keeps += [low | high for low, high in pairwise(parts)]
-            masks = [whole & ~keep for keep in keeps]
-            yield from self.ask([*masks, self.base])
-            suffice = {whole & ~mask for mask in masks if mask and self.answers[mask]}
-            if not suffice:
-                return
-            smallest, *others = sorted(suffice, key=lambda keep: (self.weight(keep), keep))
-            self.best, self.pending = whole & ~smallest, []
-            for keep in others:
-                if smallest & keep and smallest & ~keep:
-                    self.pending.append(smallest & ~keep)
-                    smallest &= keep
-            chunk, keeps = as_chunk(smallest), []
-            self.needed, self.unknown = [chunk] if chunk else [], []
-            if len(chunk) <= FEWEST_IN_CHUNK:
+            chunk = yield from self.narrow(keeps)
+            if chunk is None or len(chunk) <= FEWEST_IN_CHUNK:
                 return
             # Another level asks inside this chunk instead of cutting it.
             if level + 1 < zoom:
                 self.needed = []
+
+    def narrow(self, keeps: Sequence[int]) -> Narrowed:
+        """Keep only the lightest of `keeps` that suffices, or what the others share with it. The
+        chunk that is left, or None if none suffices."""
+        whole = everything(self.n)
+        masks = [whole & ~keep for keep in keeps]
+        yield from self.ask([*masks, self.base])
+        suffice = {whole & ~mask for mask in masks if mask and self.answers[mask]}
+        if not suffice:
+            return None
+        smallest, *others = sorted(suffice, key=lambda keep: (self.weight(keep), keep))
+        self.best, self.pending = whole & ~smallest, []
+        for keep in others:
+            if smallest & keep and smallest & ~keep:
+                self.pending.append(smallest & ~keep)
+                smallest &= keep
+        chunk = as_chunk(smallest)
+        self.needed, self.unknown = [chunk] if chunk else [], []
+        return chunk
 
     def weight(self, mask: int) -> float:
         if self.weights is None:
