@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from torchcrux.cli import main
 
 pytestmark = pytest.mark.real
 
@@ -288,3 +291,16 @@ def test_the_passes_are_listed(tmp_path):
     assert run.returncode == 0
     for name in ("cut", "context", "gradients", "random-values"):
         assert re.search(rf"^\s*{name}\b", run.stdout, re.MULTILINE)
+
+
+def test_an_error_of_ours_is_told_as_one(monkeypatch):
+    def breaks(*args):
+        raise RuntimeError("a nut came loose")
+
+    monkeypatch.setattr("torchcrux.command.reduce_command", breaks)
+    result = CliRunner().invoke(main, ["reduce", "."])
+    assert result.exit_code == 3
+    assert "torchcrux itself failed: RuntimeError: a nut came loose" in result.stderr
+    (path,) = re.findall(r"traceback is in (\S+)\.", result.stderr.replace("\n", " "))
+    assert "in breaks" in Path(path).read_text()
+    Path(path).unlink()

@@ -177,21 +177,23 @@ def versions() -> dict[str, str]:
 
 def _no_dense_form(tensor: torch.Tensor) -> str:
     """Why a tensor cannot be stored; empty if it can."""
-    import torch
+    from torchcrux.capture.forms import form_of, is_fake
 
-    if hasattr(tensor, "fake_mode") or tensor.device.type == "meta":
+    if is_fake(tensor):
         return "it has no data"
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        return "it is sparse or quantized"
-    if tensor.__class__ not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
-        return f"it is of class {tensor.__class__.__name__}"
-    if tensor.dtype not in _storable():
-        return f"{tensor.dtype} has no place in a safetensors file"
+    form = form_of(tensor)
+    if form.lost:
+        return f"it is {form.lost}"
+    if form.dense.dtype not in _storable():
+        return f"{form.dense.dtype} has no place in a safetensors file"
     return ""
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True).resolve_conj().resolve_neg().contiguous()
+    from torchcrux.capture.forms import form_of
+
+    dense = form_of(tensor).dense.detach()
+    return dense.to("cpu", copy=True).resolve_conj().resolve_neg().contiguous()
 
 
 def _storable() -> frozenset[torch.dtype | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,17 @@ def _chosen(chosen: dict[str, Any], ui: terminal.Terminal) -> Any:
     return Choices(out=chosen["out"], check=chosen["check"], options=options)
 
 
+def _our_fault(error: Exception) -> str:
+    """Keep the traceback of an error that nobody foresaw; what to tell the user of it."""
+    file, path = tempfile.mkstemp(prefix="torchcrux-error-", suffix=".txt")
+    with open(file, "w", encoding="utf-8") as kept:
+        kept.write(traceback.format_exc())
+    return (
+        f"torchcrux itself failed: {type(error).__name__}: {error}. This is a bug of torchcrux; the"
+        f" traceback is in {path}. What was caught before stays where it was written."
+    )
+
+
 def _end(command: Callable[[terminal.Terminal], Result], chosen: dict[str, Any]) -> None:
     from torchcrux.command import CommandError
     from torchcrux.core.journal import CaseInUse, JournalError
@@ -141,6 +154,9 @@ def _end(command: Callable[[terminal.Terminal], Result], chosen: dict[str, Any])
             sys.exit(NO_REPRO)
         except KeyboardInterrupt:
             ui.error("Interrupted before anything was verified.")
+            sys.exit(NO_REPRO)
+        except Exception as error:
+            ui.error(_our_fault(error))
             sys.exit(NO_REPRO)
     ui.result(result)
     sys.exit(result.exit_status)

@@ -74,13 +74,22 @@ def test_nothing_is_overwritten_and_nothing_half_written_stays(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["case"]
 
 
+class Tagged(torch.Tensor):
+    pass
+
+
 def test_tensors_without_a_dense_form_are_noted(tmp_path):
     program, _ = example()
-    values = {"x": torch.eye(3).to_sparse(), "y": torch.ones(2), "z": torch.ones(2, device="meta")}
+    values = {
+        "w": torch.ones(2).as_subclass(Tagged),
+        "x": torch.eye(3).to_sparse(),
+        "y": torch.ones(2),
+        "z": torch.ones(2, device="meta"),
+    }
     written = case.write(tmp_path / "case", program, Context(), FAILURE, values)
-    assert written.stored == {"y"}
+    assert written.stored == {"x", "y"}
     assert len(written.notes) == 2
-    assert "sparse" in written.notes[0]
+    assert "of class Tagged" in written.notes[0]
 
 
 def cut_short(path):

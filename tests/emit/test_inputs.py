@@ -8,7 +8,7 @@ import torch
 from torchcrux.capture.lower import describe
 from torchcrux.emit.inputs import Unmakeable, factory, uses_random
 from torchcrux.program.ir import Node, Op, Value
-from torchcrux.program.spec import Number, Sequence, Tensor, contiguous_strides
+from torchcrux.program.spec import Number, Opaque, Sequence, Tensor, contiguous_strides
 
 
 def made(spec, **fields):
@@ -89,8 +89,34 @@ def test_numbers_and_tuples():
 
 
 def test_what_has_no_factory_is_named():
-    with pytest.raises(Unmakeable, match=r"x is a torch\.sparse_coo tensor"):
-        made(describe(torch.eye(2).to_sparse()))
+    with pytest.raises(Unmakeable, match=r"x is Opaque\(what='a stream'\)"):
+        made(Opaque("a stream"))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(3).to_sparse(),
+        torch.eye(3).to_sparse_csr(),
+        torch.quantize_per_tensor(torch.randn(2, 3), 0.25, 3, torch.qint8),
+        torch.nested.nested_tensor([torch.ones(3, 2), torch.ones(1, 2)], layout=torch.jagged),
+    ],
+    ids=["coo", "csr", "quantized", "nested"],
+)
+def test_what_is_not_dense_is_made_of_what_is(tensor):
+    again = made(describe(tensor))
+    assert (again.layout, again.dtype) == (tensor.layout, tensor.dtype)
+    if tensor.is_nested:
+        assert [len(part) for part in again.unbind()] == [3, 1]
+    else:
+        assert again.shape == tensor.shape
+    if tensor.is_quantized:
+        assert (again.q_scale(), again.q_zero_point()) == (0.25, 3)
+
+
+def test_the_rows_of_a_nested_tensor_must_be_as_many_as_it_has():
+    with pytest.raises(Unmakeable, match="rows of the nested tensor x"):
+        made(Tensor((5, 2), lengths=(3, 1)))
 
 
 def test_only_random_factories_need_a_seed():

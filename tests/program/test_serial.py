@@ -52,7 +52,7 @@ args = st.recursive(
 )
 shapes = st.lists(st.integers(0, 5), max_size=3).map(tuple)
 specs = st.recursive(
-    st.builds(Tensor, shapes, low=st.none() | st.integers(), obstacle=st.none() | names)
+    st.builds(Tensor, shapes, low=st.none() | st.integers(), form=names, lost=names, lengths=shapes)
     | st.builds(Number, st.integers(), names)
     | st.just(Nothing())
     | st.builds(Opaque, names),

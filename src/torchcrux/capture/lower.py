@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from torchcrux.capture.forms import form_of, is_fake
 from torchcrux.capture.inline import inline_modules
 from torchcrux.capture.spelling import ATTRIBUTES, Spelling
 from torchcrux.capture.vmap import joined
@@ -78,7 +79,7 @@ class _Lowering:
     def _input(self, node: fx.Node, example: Any) -> Node:
         fake = node.meta.get("example_value", node.meta.get("val"))
         value = fake if example is None else example
-        if isinstance(value, torch.Tensor) and not _is_fake(value):
+        if isinstance(value, torch.Tensor) and not is_fake(value):
             self.tensors[node.name] = value
         return Node(
             node.name,
@@ -239,10 +240,6 @@ def _plain_number(value: Any) -> Arg:
     return None
 
 
-def _is_fake(value: torch.Tensor) -> bool:
-    return hasattr(value, "fake_mode") or value.device.type == "meta"
-
-
 def device_text(device: torch.device) -> str:
     return device.type if not device.index else f"{device.type}:{device.index}"
 
@@ -266,40 +263,33 @@ def describe(value: Any, symbolic: Any = None) -> specs.Spec | None:
 
 
 def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
-    shape = tuple(hint(size) for size in value.shape)
+    form = form_of(value)
+    dense = form.dense
+    shape = tuple(hint(size) for size in dense.shape)
     symbols: tuple[str, ...] = ()
-    if isinstance(symbolic, torch.Tensor) and symbolic.dim() == len(shape):
+    if dense is value and isinstance(symbolic, torch.Tensor) and symbolic.dim() == len(shape):
         symbols = tuple("" if isinstance(size, int) else str(size) for size in symbolic.shape)
-    strides = None
-    obstacle = None
-    if value.layout is torch.strided and not value.is_quantized:
-        strides = tuple(hint(step) for step in value.stride())
-        if specs.is_contiguous(shape, strides):
-            strides = None
-    else:
-        kind = "quantized" if value.is_quantized else str(value.layout)
-        obstacle = f"a {kind} tensor"
-    base = value.__class__
-    if base not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer) and not _is_fake(value):
-        obstacle = f"a tensor of class {base.__name__}"
+    strides = tuple(hint(step) for step in dense.stride())
     return specs.Tensor(
         shape=shape,
-        dtype=str(value.dtype).removeprefix("torch."),
+        dtype=str(dense.dtype).removeprefix("torch."),
         device=device_text(value.device),
-        strides=strides,
+        strides=None if specs.is_contiguous(shape, strides) else strides,
         requires_grad=value.requires_grad,
         is_leaf=value.is_leaf or not value.requires_grad,
         symbols=symbols if any(symbols) else (),
-        conj=value.is_conj(),
-        obstacle=obstacle,
+        conj=dense.is_conj(),
+        form=form.text,
+        lengths=form.lengths,
+        lost=form.lost,
     )
 
 
 def hint(size: Any) -> Any:
     """The number a symbolic number stands for in the run that was traced."""
     if isinstance(size, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-        known = size.node.hint
-        return known if known is not None else 2
+        known = getattr(size.node, "hint", None)
+        return known if isinstance(known, (int, float)) else 2  # a ragged dimension has no length
     return size
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import accumulate
 
 from torchcrux.emit.calls import argument, number, quoted
 from torchcrux.program.ir import Node, Value
@@ -37,7 +39,7 @@ def tensors(spec: Spec | None) -> Iterator[Tensor]:
 def factory(node: Node) -> str:
     """The expression that makes the value of an input.
 
-    Raises Unmakeable for what has no factory (sparse, quantized, subclasses).
+    Raises Unmakeable for what is no tensor and has no literal.
     """
     match node.spec:
         case Tensor() as spec:
@@ -57,8 +59,15 @@ def factory(node: Node) -> str:
 
 
 def _tensor(spec: Tensor, node: Node, key: str = "") -> str:
-    if spec.obstacle is not None:
-        raise Unmakeable(f"the input {node.name} is {spec.obstacle}")
+    if spec.form:
+        return spec.form.format(_tensor(replace(spec, form=""), node, key))
+    if spec.lengths:
+        lengths = spec.lengths if len(spec.lengths) > 1 else spec.shape[:1]
+        if sum(lengths) != spec.shape[0]:
+            raise Unmakeable(f"the rows of the nested tensor {node.name} are not as many as it has")
+        offsets = list(accumulate(lengths, initial=0))
+        values = _tensor(replace(spec, lengths=()), node, key)
+        return f"torch.nested.nested_tensor_from_jagged({values}, torch.tensor({offsets}))"
     plain = spec.is_contiguous and spec.is_leaf and not spec.conj
     if plain and node.value is not Value.STORED and spec.dtype in _RANDN | _RANDINT:
         return _dense(spec, spec.shape, node, key, grad=spec.requires_grad)

@@ -26,6 +26,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     import torch
 
+    from torchcrux.capture.forms import form_of
     from torchcrux.oracle.data import write_data
 
     path = Path.cwd() / "facts.py"
@@ -44,7 +45,8 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
             specs[name] = spec_to_json(spec)
         for key, tensor in _tensors(name, value):
             if name in save:
-                kept[key] = tensor.detach().to("cpu", copy=True).contiguous()
+                dense = form_of(tensor).dense
+                kept[key] = dense.detach().to("cpu", copy=True).contiguous()
             if tensor.numel() <= SMALL and tensor.layout is torch.strided:
                 found = _elements(tensor)
                 if found is not None:
@@ -96,7 +98,13 @@ def measure(value: Any) -> Spec | None:
 
 
 def _ranged(spec: Spec, value: Any) -> Spec:
-    if not isinstance(spec, Tensor) or spec.is_floating or spec.obstacle or not value.numel():
+    if (
+        not isinstance(spec, Tensor)
+        or spec.is_floating
+        or spec.form
+        or spec.lengths
+        or not value.numel()
+    ):
         return spec
     low, high = value.detach().cpu().long().aminmax()
     return replace(spec, low=int(low), high=int(high))

@@ -18,6 +18,8 @@ class PlainInput:
     words: str
     requires_grad: bool | None = None
     contiguous: bool = False
+    dense: bool = False
+    one_item: bool = False
 
     def apply(self, draft: Draft) -> Draft:
         node = draft.program.by_name.get(self.name)
@@ -33,6 +35,10 @@ class PlainInput:
             return spec
         if self.contiguous:
             spec = replace(spec, strides=None)
+        if self.dense:
+            spec = replace(spec, form="", lengths=())
+        if self.one_item and spec.lengths:
+            spec = replace(spec, lengths=(sum(spec.lengths),))
         if self.requires_grad is not None:
             spec = replace(spec, requires_grad=self.requires_grad, is_leaf=True)
         return replace(spec, is_leaf=True)
@@ -97,16 +103,20 @@ class Gradients:
 
 
 class Layout:
-    """Contiguous inputs."""
+    """Contiguous, dense inputs."""
 
     name = "layout"
-    summary = "inputs are contiguous"
+    summary = "inputs are contiguous, and neither sparse, nested nor quantized"
     example = "torch.randn(3, 2).t()  ->  torch.randn(2, 3)"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.inputs:
             if any(not spec.is_contiguous for spec in _specs(node)):
                 yield PlainInput(node.name, "is contiguous", contiguous=True)
+            if any(spec.form or spec.lengths for spec in _specs(node)):
+                yield PlainInput(node.name, "is a dense tensor", dense=True)
+            if any(len(spec.lengths) > 1 for spec in _specs(node)):
+                yield PlainInput(node.name, "has one item", one_item=True)
 
 
 class RandomValues:

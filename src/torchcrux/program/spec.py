@@ -13,8 +13,11 @@ class Tensor:
 
     `low` and `high` are the least and greatest element of an integer or boolean tensor, in eager.
     `symbols[d]` names the symbolic size of dimension d, empty where the size is static; the tuple
-    is empty when all sizes are static. `conj` is set for a lazily conjugated view. `obstacle` says
-    why no factory can make such a tensor.
+    is empty when all sizes are static. `conj` is set for a lazily conjugated view.
+
+    A tensor that is not dense is described by way of a dense one: `form` is how a sparse or
+    quantized tensor is made of it (``{}`` in the text), `lengths` are the rows of it that each item
+    of a nested tensor has. `lost` says what has no text: the dense tensor is the best there is.
     """
 
     shape: tuple[int, ...]
@@ -27,7 +30,9 @@ class Tensor:
     high: int | None = None
     symbols: tuple[str, ...] = ()
     conj: bool = False
-    obstacle: str | None = None
+    form: str = ""
+    lengths: tuple[int, ...] = ()
+    lost: str = ""
 
     @property
     def elements(self) -> int:
