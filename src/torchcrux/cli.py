@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
@@ -129,8 +130,8 @@ def _chosen(chosen: dict[str, Any], ui: terminal.Terminal) -> Any:
 def _our_fault(error: Exception) -> str:
     """Keep the traceback of an error that nobody foresaw; what to tell the user of it."""
     file, path = tempfile.mkstemp(prefix="torchcrux-error-", suffix=".txt")
-    with open(file, "w", encoding="utf-8") as kept:
-        kept.write(traceback.format_exc())
+    os.close(file)
+    Path(path).write_text(traceback.format_exc(), encoding="utf-8")
     return (
         f"torchcrux itself failed: {type(error).__name__}: {error}. This is a bug of torchcrux; the"
         f" traceback is in {path}. What was caught before stays where it was written."
