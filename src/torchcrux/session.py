@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +13,15 @@ from pathlib import Path
 
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
-from torchcrux.emit.inputs import tensors
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import gist
 from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
-from torchcrux.oracle.verify import difference, run_fresh
+from torchcrux.oracle.verify import Run, difference, run_fresh
 from torchcrux.passes import ALL, Draft, Pass
-from torchcrux.program.context import Backend
+from torchcrux.pools import constants, open_pool, prepare
 from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
 from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
@@ -33,14 +31,6 @@ VERIFIED_RUNS = 3
 MOST_FRESH_RUNS = 12
 BROKEN_LIMIT = 5
 COMMENTED = 3  # lines of the error in the repro
-PRELOAD = (
-    "torch",
-    "torch._dynamo",
-    "torchcrux.oracle.judge",
-    "torchcrux.oracle.deadly",
-    "torchcrux.oracle.facts",
-)
-INDUCTOR = ("torch._inductor.compile_fx", "torchcrux._torch:probe_instruction_sets")
 SAVE_DATA = "torchcrux.oracle.data:save_data"
 FIRST_TIMEOUT = 300.0
 HANG_SECONDS = 30.0
@@ -58,41 +48,6 @@ class Options:
     match: str | None = None
     passes: Sequence[Pass] = ALL
     progress: Callable[[str], None] = lambda text: None
-
-
-def open_pool(options: Options, case: Case, scratch: Path) -> Pool:
-    """Start the server, under the case's environment; it imports torch while the caller goes on."""
-    cores = len(os.sched_getaffinity(0))
-    environment = {
-        **dict(_environment(case)),
-        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "cache"),
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "OMP_NUM_THREADS": str(max(_least_threads(case), cores // (options.jobs or min(cores, 4)))),
-    }
-    inductor = INDUCTOR if _uses_inductor(case) else ()
-    return Pool(jobs=options.jobs, preload=(*PRELOAD, *inductor), env=environment)
-
-
-def _least_threads(case: Case) -> int:
-    """With a single thread, compiled code has no parallel regions to crash in."""
-    return 2 if case.failure.kind is Kind.CRASH else 1
-
-
-def _uses_inductor(case: Case) -> bool:
-    backend = case.context.backend if case.context else Backend()
-    if any("vec_isa_ok" in line for line in (case.context.config if case.context else ())):
-        return False  # the probe would find what these settings are to hide
-    if case.program is not None and _on_accelerator(case.program):
-        return False  # importing Inductor's code generation may initialise the accelerator
-    return (
-        backend.name == "inductor"
-        or "inductor" in backend.source
-        or any(frame.startswith("torch/_inductor/") for frame in case.failure.frames)
-    )
-
-
-def _on_accelerator(program: Program) -> bool:
-    return any(spec.device != "cpu" for node in program.nodes for spec in tensors(node.spec))
 
 
 def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = None) -> Result:
@@ -115,7 +70,8 @@ def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = Non
 def _attempt(case: Case, out: Path, options: Options, pool: Pool | None, started: float) -> Result:
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
-        with nullcontext(pool) if pool else open_pool(options, case, scratch) as used:
+        with nullcontext(pool) if pool else open_pool(options.jobs, case, scratch) as used:
+            prepare(used, case)
             return Session(case, out, options, used, scratch, started).run()
 
 
@@ -317,7 +273,7 @@ class Session:
         write_atomically(self.case.folder / "final.json", final)
         often = oracle.votes > 1
         count = min(oracle.votes, MOST_FRESH_RUNS) if often else VERIFIED_RUNS
-        runs = run_fresh(self.out / "repro.py", count, self._timeout())
+        runs = self._fresh(count)
         differences = [difference(answer.failure, run) for run in runs]
         wrong = next((one for one in differences if one is not None), None)
         if often and None in differences:
@@ -359,11 +315,15 @@ class Session:
             left = tuple(one for one in best.context.environment if one != variable)
             fewer = replace(best, context=replace(best.context, environment=left))
             self._write(oracle, fewer, answer)
-            (run,) = run_fresh(self.out / "repro.py", 1, self._timeout())
+            (run,) = self._fresh(1)
             if difference(answer.failure, run) is None:
                 best = fewer
         self._write(oracle, best, answer)
         return best
+
+    def _fresh(self, times: int) -> list[Run]:
+        """Run repro.py as it is now in fresh interpreters."""
+        return run_fresh(self.out / "repro.py", times, self._timeout(), constants(self.pool))
 
     def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
         """Put the script, and its data if it has some, where the user looks."""

@@ -227,3 +227,14 @@ def leaves_sleepers(payload):
     leaves_a_sleeper({"session": True})
     leaves_a_daemon({})
     return "left"
+
+
+PREPARED = []
+
+
+def prepares():
+    PREPARED.append(1)
+
+
+def shows_preparations(payload):
+    return len(PREPARED)

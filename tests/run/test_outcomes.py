@@ -1,11 +1,12 @@
 """What a task does, and what the pool says of it."""
 
+import os
 import signal
 
 import pytest
 from run_kit import eventually, is_dead, task
 
-from torchcrux.run import Status, Task
+from torchcrux.run import PoolError, Status, Task
 
 
 def only(pool, *arguments, **payload):
@@ -162,3 +163,25 @@ def test_a_child_starts_clean(pool):
         "blocked": [],
         "descriptors": 5,
     }
+
+
+def test_what_is_preloaded_later_is_there_in_each_child_and_happens_once(make_pool):
+    pool = make_pool(jobs=2)
+    pool.preload(["tasks_of_tests:prepares"])
+    pool.preload(["tasks_of_tests:prepares"])
+    assert [o.value for o in pool.run([task("shows_preparations")] * 3)] == [1, 1, 1]
+
+
+def test_a_server_that_is_started_again_preloads_all(make_pool):
+    pool = make_pool(jobs=1)
+    pool.preload(["tasks_of_tests:prepares"])
+    pool.run([task("shows_the_process")])
+    os.kill(pool._server.pid, signal.SIGKILL)
+    assert pool.run([task("shows_preparations")])[0].value == 1
+
+
+def test_a_preload_that_fails_ends_with_what_it_printed(make_pool):
+    pool = make_pool(jobs=1)
+    pool.preload(["no_such_module"])
+    with pytest.raises(PoolError, match="no_such_module"):
+        pool.run([task("shows_the_process")])

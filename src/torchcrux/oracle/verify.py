@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,18 @@ class Run:
     stderr: str
 
 
-def run_fresh(repro: Path, times: int, timeout: float) -> list[Run]:
-    """Run `repro` `times` times at once, each with empty compiler caches of its own."""
+def run_fresh(repro: Path, times: int, timeout: float, constants: Path | None = None) -> list[Run]:
+    """Run `repro` `times` times at once, each with compiler caches of its own.
+
+    They are empty, but for a copy of `constants`, if there is such a folder: what a compiler found
+    out about the machine.
+    """
     with tempfile.TemporaryDirectory(prefix="torchcrux-verify-") as scratch:
-        started = [_start(repro, Path(scratch) / str(i)) for i in range(times)]
+        started = []
+        for i in range(times):
+            if constants is not None and constants.exists():
+                shutil.copytree(constants, Path(scratch) / str(i) / "cache")
+            started.append(_start(repro, Path(scratch) / str(i)))
         return [_finish(process, timeout) for process in started]
 
 

@@ -50,7 +50,7 @@ class Pool:
         if self.jobs < 1:
             raise ValueError(f"jobs is {jobs}; at least 1 is needed")
         self._preload = tuple(preload)
-        self._env = dict(env or {})
+        self.env = dict(env or {})
         self._memory = memory
         self._reuse = reuse
         self._identities = itertools.count()
@@ -68,6 +68,19 @@ class Pool:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def preload(self, entries: Sequence[str]) -> None:
+        """Have the server import and call more, as the argument `preload`, before the next task.
+
+        What it has already is left out. It must be called between two `run`.
+        """
+        fresh = tuple(entry for entry in entries if entry not in self._preload)
+        self._preload += fresh
+        try:
+            if fresh and self._server is not None:
+                self._server.preload(fresh)
+        except ServerDiedError:
+            self._stop()  # the next one imports it at its start
 
     def run(self, tasks: Sequence[Task]) -> list[Outcome]:
         """The outcomes, in the order of `tasks`.
@@ -118,7 +131,7 @@ class Pool:
             jobs=self.jobs,
             memory=self._memory,
             preload=self._preload,
-            env=self._env,
+            env=self.env,
             reuse=self._reuse,
         )
 

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ from torchcrux.run import guard, linux, processes, protocol, verdict
 from torchcrux.run.settings import Settings
 from torchcrux.run.task import Outcome, Status
 from torchcrux.run.worker import Ask, Ending, Worker, remove
+
+PRELOAD = "preload"
+"""The key of a message that is no task: what to import and call before the next one."""
 
 ATTEMPTS = 3
 """Times that a task is given to a child, when the child fails before the task begins."""
@@ -147,7 +150,10 @@ class Server:
                 return
             self._open = self._open and bool(data)
             for message in self._decoder.feed(data):
-                self._queue.append(Ask(**message))
+                if message.keys() == {PRELOAD}:
+                    preload(message[PRELOAD])
+                else:
+                    self._queue.append(Ask(**message))
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self._outgoing += protocol.encode(message)
@@ -288,7 +294,13 @@ def main() -> None:
         linux.die_with(settings.parent, signal.SIGTERM)
     linux.adopt_orphans()
     os.chdir(settings.scratch)
-    for entry in settings.preload:
+    preload(settings.preload)
+    Server(settings).serve()
+
+
+def preload(entries: Sequence[str]) -> None:
+    """Import modules, and call functions ("module:function")."""
+    for entry in entries:
         name, _, function = entry.partition(":")
         module = importlib.import_module(name)
         if function:
@@ -296,4 +308,3 @@ def main() -> None:
     # The children share these objects; a collection would write to every page of them.
     gc.collect()
     gc.freeze()
-    Server(settings).serve()

@@ -117,6 +117,10 @@ class ServerProcess:
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ServerDiedError from error
 
+    def preload(self, entries: Sequence[str]) -> None:
+        """Have it import and call more. Raises `ServerDiedError`."""
+        self.send(protocol.encode({"preload": list(entries)}))
+
     def receive(self) -> Any:
         """Waits for the next message. Raises `ServerDiedError` after the last one."""
         return self._next()

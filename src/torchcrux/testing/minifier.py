@@ -112,12 +112,13 @@ class MinifierTestBase(_torch.base_test_case()):  # type: ignore[misc]
     def _reduce(
         self, case: Case, folder: Path, expected_error: str, isolate: bool
     ) -> MinifierTestResult:
-        from torchcrux.session import Options, open_pool, reduce_case
+        from torchcrux.pools import open_pool
+        from torchcrux.session import Options, reduce_case
 
         assert case.context is not None
         backend = case.context.backend.name
         if backend not in self._pools:
-            self._pools[backend] = open_pool(Options(), case, Path(self.DEBUG_DIR))
+            self._pools[backend] = open_pool(None, case, Path(self.DEBUG_DIR))
         result = reduce_case(case, folder / "out", Options(), self._pools[backend])
         self.assertEqual(result.status, "reduced", result.message)
         self.assertIsNotNone(result.repro)
