@@ -64,9 +64,15 @@ def test_the_name_of_a_function(function, name):
     assert Spelling().of(function) == name
 
 
-@torch.library.custom_op("torchcrux_lowering::mine", mutates_args=())
-def mine(x: torch.Tensor) -> torch.Tensor:
-    return x + 1
+def registered():
+    @torch.library.custom_op("torchcrux_lowering::mine", mutates_args=())
+    def mine(x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+    return {"mine": mine}
+
+
+MINE = registered()  # no name of this module is bound to the operator itself
 
 
 class OwnFunction(torch.autograd.Function):
@@ -82,7 +88,7 @@ def own(x):
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        (mine._opoverload, r"torchcrux_lowering::mine, which PyTorch does not provide"),
+        (MINE["mine"]._opoverload, r"torchcrux_lowering::mine, which is registered inside"),
         (own, r"own, which PyTorch does not provide"),
         (lambda x: x, r"lambda.*, which PyTorch does not provide"),
         (OwnFunction.apply, r"the function .*apply"),
@@ -126,9 +132,9 @@ def test_bodies_hold_what_they_return():
 
 def test_an_obstacle_in_a_body_is_one_of_its_operator():
     def function(x):
-        return torch.cond(x.sum() > 0, lambda x: mine(x), lambda x: x * 2, (x,)) + 1
+        return torch.cond(x.sum() > 0, lambda x: MINE["mine"](x), lambda x: x * 2, (x,)) + 1
 
-    @mine.register_fake
+    @MINE["mine"].register_fake
     def _(x):
         return torch.empty_like(x)
 

@@ -43,19 +43,26 @@ class Ended:
 
 
 def wait(
-    child: subprocess.Popen[bytes], folder: Path, *, hangs: bool, say: Callable[[str], None]
+    child: subprocess.Popen[bytes],
+    folder: Path,
+    *,
+    hangs: bool,
+    say: Callable[[str], None],
+    watch: Callable[[Path], None] = lambda folder: None,
 ) -> Ended:
     """Wait for the end of a process that stands by in `folder`. If `hangs`, one that takes
-    implausibly long over one graph is asked for its frames and ended; not what it started."""
+    implausibly long over one graph is asked for its frames and ended; not what it started.
+    `watch` is called with `folder` now and then."""
     kills = linux.oom_kills()
     hung: float | None = None
     told: standby.Activity | None = None
     while True:
         try:
-            code = child.wait(_POLL if hangs else None)
+            code = child.wait(_POLL)
             break
         except subprocess.TimeoutExpired:
-            busy = standby.activity(folder)
+            watch(folder)
+            busy = standby.activity(folder) if hangs else None
         if busy is None:
             continue
         taken = time.monotonic() - busy.begin

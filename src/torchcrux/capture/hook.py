@@ -27,7 +27,7 @@ from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
-from torchcrux.program.ir import Program
+from torchcrux.program.ir import Program, targets
 
 _MARK = "__torchcrux_case__"
 _SMALL = 4096  # elements; integer inputs up to this size are kept for a failure in backward
@@ -156,11 +156,12 @@ class Watcher:
         lowered = lower(gm, inputs, self._spelling)
         slots = tuple(n.name for n in gm.graph.nodes if n.op == "placeholder")
         around = surroundings(output_graph, inference=getattr(self._local, "inference", False))
+        operators = self._spelling.operators.used_by(set(targets(lowered.program)))
         graph = Graph(
             program=lowered.program,
             slots=slots,
             constants={k: v for k, v in lowered.tensors.items() if k not in slots},
-            context=around.context,
+            context=replace(around.context, operators=operators),
             notes=around.notes,
             check=None if self.checker is None else self.checker.of(gm),
         )

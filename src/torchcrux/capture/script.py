@@ -70,13 +70,15 @@ def run_script(
     limit: float | None = None,
     keep: Keep | None = None,
     say: Callable[[str], None] = lambda text: None,
+    watch: Callable[[Path], None] = lambda folder: None,
 ) -> Caught:
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
     `check` is "error" or "accuracy". `env` replaces the environment. With `quiet_output` the
     program's output is dropped. With `hangs` the program is ended when one compilation, or one
     call of a compiled graph, takes more than `limit` seconds (by default, what is not plausible);
-    `say` tells the user. The program inherits stdin and the terminal; Ctrl-C reaches it as
+    `say` tells the user. `watch` is called now and then with the folder in which the program lays
+    down its graphs. The program inherits stdin and the terminal; Ctrl-C reaches it as
     it would without us, and we go on once it has ended.
     """
     if not module:
@@ -91,7 +93,7 @@ def run_script(
     environment = None if env is None else dict(env)
     with _interrupts_reach_only_the_child():
         child = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
-        ended = wait(child, folder / STANDBY, hangs=hangs, say=say)
+        ended = wait(child, folder / STANDBY, hangs=hangs, say=say, watch=watch)
     return _judge(folder, ended, target, module=module)
 
 

@@ -51,7 +51,7 @@ class Slices:
         Raises OSError if the module has no source, SyntaxError if it does not parse.
         """
         known = self._module(module)
-        if name in known.needed:
+        if name in known.needed or name == "_":  # a name that nobody uses
             return True
         binding = [i for i, s in enumerate(known.statements) if name in s.binds]
         if not binding:
@@ -271,7 +271,8 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 
 def _changed(node: ast.stmt) -> Iterator[str]:
-    """Names whose objects a statement changes: by an item, an attribute or a method."""
+    """Names whose objects a statement changes: by an item, an attribute, a method, or by one that
+    it is decorated with."""
     targets: list[ast.expr] = []
     if isinstance(node, ast.Assign):
         targets = node.targets
@@ -281,6 +282,9 @@ def _changed(node: ast.stmt) -> Iterator[str]:
         targets = node.targets
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         targets = [node.value.func]
+    elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        calls = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+        targets = [target for target in calls if isinstance(target, ast.Attribute)]
     for target in targets:
         changed = False
         while isinstance(target, (ast.Attribute, ast.Subscript)):

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional
 
 from torchcrux import _torch
+from torchcrux.capture.operators import Operators
 
 _NAMESPACES = (
     "torch.nn.functional",
@@ -53,10 +54,12 @@ _OPERATORS = frozenset(
 
 
 class Spelling:
-    """A table of names, built once and shared by all graphs of a process."""
+    """A table of names, built once and shared by all graphs of a process. `operators` has the
+    registrations of those that are not PyTorch's own."""
 
     def __init__(self) -> None:
         self._names: dict[int, tuple[Any, str]] = {}
+        self.operators = Operators()
         for function, name in _public_functions():
             self._names.setdefault(id(function), (function, name))
 
@@ -73,9 +76,7 @@ class Spelling:
             return _qualified(function)
         space = name.split(".")[2]
         if space not in _OPERATORS:
-            what = name.removeprefix("torch.ops.").replace(".", "::", 1)
-            what = what.removesuffix(".default")
-            raise LookupError(f"the operator {what}, which PyTorch does not provide")
+            self.operators.learn(name)
         return name
 
 

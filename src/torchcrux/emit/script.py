@@ -19,7 +19,7 @@ from torchcrux.emit.layout import WIDTH, folded
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random
 from torchcrux.program.context import Backend, Context
-from torchcrux.program.ir import Node, Program, Value
+from torchcrux.program.ir import Node, Program, Value, targets
 from torchcrux.program.spec import Sequence, Tensor
 
 DATA_FILE = "data.safetensors"
@@ -65,6 +65,9 @@ def script(
         body[:0] = load
         imports.append("from safetensors.torch import load_file")
     more, source = _split_imports(context.backend.source)
+    for registration in _registrations(program, context):
+        needed, statements = _split_imports(registration)
+        more, source = [*more, *needed], [*statements, *([""] * 2 if source else []), *source]
     first = _environment(context)
     lines = [*first, *(line for line in ordered([*imports, *more]) if line not in first[:1])]
     if state:
@@ -93,6 +96,7 @@ def probed(program: Program, context: Context, probe: str) -> str:
             "import torch.nn.functional as F",
             "from safetensors.torch import load_file",
             *around.imports,
+            *_registrations(program, context),
             *context.setup,
             *around.definitions,
             *text,
@@ -122,6 +126,19 @@ def _split_imports(source: str) -> tuple[list[str], list[str]]:
             break
         count += 1
     return [line for line in lines[:count] if line], lines[count:]
+
+
+def _registrations(program: Program, context: Context) -> list[str]:
+    """What must have run before the operators of `program` are there, each text once."""
+    if not context.operators:
+        return []
+    used = set(targets(program))
+    found = [
+        source
+        for name, source in context.operators
+        if any(target == name or target.startswith(name + ".") for target in used)
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _load(program: Program) -> list[str]:

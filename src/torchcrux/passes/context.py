@@ -80,8 +80,8 @@ class PlainContext:
             value = getattr(draft.context, name)
             if value == getattr(default, name):
                 continue
-            if name == "environment":
-                continue  # set for good in the process that judges; see session.py
+            if name in ("environment", "operators"):
+                continue  # set for good where it is judged; go with their calls
             if name in _PLAIN:
                 yield SetContext(name, _PLAIN[name])
             elif isinstance(value, tuple):

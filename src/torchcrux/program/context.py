@@ -25,7 +25,8 @@ class Context:
 
     `config` are Python statements that set what differs from its default. `around` are the texts
     of context managers that enclosed the call (autocast). `setup` are statements for global state
-    (default dtype, determinism). `environment` are variables that the script itself has set.
+    (default dtype, determinism). `environment` are variables that the script itself has set,
+    `operators` dotted names of operators with the text that registers them.
 
     With `backward` the gradients of what the function returns are computed as well; they are ones,
     or random if `weighted`.
@@ -44,3 +45,4 @@ class Context:
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    operators: tuple[tuple[str, str], ...] = ()

@@ -168,6 +168,15 @@ class Program:
         return replace(self, nodes=tuple(changes.get(node.name, node) for node in self.nodes))
 
 
+def targets(program: Program) -> Iterator[str]:
+    """What is called, in the bodies of higher-order operators as well."""
+    for node in program.calls:
+        yield node.target
+        for arg in node.args:
+            if isinstance(arg, Body):
+                yield from targets(arg.program)
+
+
 @dataclass(frozen=True)
 class Dataflow:
     """Positions instead of names, computed once for a program and shared by all its candidates.

@@ -198,7 +198,8 @@ def context_from_json(data: dict[str, Any]) -> Context:
         fields["options"] = tuple((key, _arg_from_json(value)) for key, value in data["options"])
         for name in ("around", "setup", "config"):
             fields[name] = tuple(data[name])
-        fields["environment"] = tuple((key, value) for key, value in data.get("environment", ()))
+        for name in ("environment", "operators"):
+            fields[name] = tuple((key, value) for key, value in data.get(name, ()))
         return Context(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedProgram(f"this is not a context that torchcrux wrote: {error!r}") from error

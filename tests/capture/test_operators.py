@@ -1,0 +1,64 @@
+"""An operator that a script registers comes along with its registration."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from torchcrux.capture.script import Ending
+from torchcrux.emit.script import script
+
+SCRIPT = """
+import torch
+
+FACTOR = 2.0
+
+@torch.library.custom_op("crux_tests::scaled", mutates_args=())
+def scaled(x: torch.Tensor) -> torch.Tensor:
+    return x * FACTOR
+
+@scaled.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+@torch.library.custom_op("crux_tests::other", mutates_args=())
+def other(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+@other.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+def f(x):
+    return torch.relu(scaled(x.sin()))
+
+torch.compile(f, backend="relu_compile_error_TESTING_ONLY")(torch.ones(3))
+"""
+
+
+def test_an_operator_comes_along_and_nothing_else_of_its_module(scripts, tmp_path):
+    found = scripts.run(SCRIPT)
+    assert found.ending is Ending.CAUGHT, found
+    case = found.case
+    assert [node.obstacle for node in case.program.calls] == [None] * 3
+    ((name, source),) = case.context.operators
+    assert name == "torch.ops.crux_tests.scaled"
+    assert "register_fake" in source
+    assert "FACTOR" in source
+    assert "other" not in source
+
+    text = script(case.program, case.context)
+    assert text.index("custom_op(") < text.index("def f(")
+    path = tmp_path / "alone.py"
+    path.write_text(text)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert "ReluCompileError" in done.stderr
+
+
+def test_an_operator_of_a_function_is_named_as_an_obstacle(scripts):
+    inside = "\n".join("    " + line for line in SCRIPT.strip().splitlines())
+    found = scripts.run(f"def main():\n{inside}\nmain()\n")
+    (call,) = [node for node in found.case.program.calls if node.obstacle]
+    assert "crux_tests::scaled" in call.obstacle
+    assert "inside of a function" in call.obstacle
+    assert found.case.context.operators == ()
