@@ -15,6 +15,7 @@ from torchcrux.capture.standby import Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.verify import difference, run_fresh
+from torchcrux.pools import EarlyPool
 from torchcrux.report.result import Result, write, write_atomically
 from torchcrux.report.terminal import Terminal
 from torchcrux.session import Options, new_folder, reduce_case
@@ -47,8 +48,21 @@ def run_command(
     if resumed is not None:
         ui.say(f"{choices.out} holds this case already: going on with it.")
         return reduce_case(resumed, resumed.folder.parent, choices.options)
+    with EarlyPool(choices.options.jobs) as early:
+        return _run_anew(target, args, module, choices, ui, identity, early)
+
+
+def _run_anew(
+    target: str,
+    args: tuple[str, ...],
+    module: bool,
+    choices: Choices,
+    ui: Terminal,
+    identity: dict[str, object],
+    early: EarlyPool,
+) -> Result:
     with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
-        caught = _catch(target, args, module, choices, Path(name), ui)
+        caught = _catch(target, args, module, choices, Path(name), ui, early)
         if caught.case is None:
             return _nothing(caught)
         if caught.case.program is None:
@@ -73,7 +87,7 @@ def run_command(
     ui.say(_caught_message(case))
     for note in case.notes:
         ui.say(note)
-    result = reduce_case(case, out, choices.options)
+    result = reduce_case(case, out, choices.options, early.fitting(case))
     failed = result.status in ("not_reproduced", "not_a_bug") and not result.text
     if not failed or caught.keep is None:
         return result
@@ -119,7 +133,13 @@ def _with_inputs(
 
 
 def _catch(
-    target: str, args: tuple[str, ...], module: bool, choices: Choices, folder: Path, ui: Terminal
+    target: str,
+    args: tuple[str, ...],
+    module: bool,
+    choices: Choices,
+    folder: Path,
+    ui: Terminal,
+    early: EarlyPool,
 ) -> Caught:
     """Run the script; if it found something wrong by itself, once more with its graphs compared."""
     check = choices.check
@@ -132,6 +152,7 @@ def _catch(
         hangs=check in ("auto", "hang"),
         limit=choices.options.timeout,
         say=ui.say,
+        watch=early.watch,
     )
     unexplained = caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
     if check != "auto" or not unexplained:

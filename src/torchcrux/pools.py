@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from torchcrux.capture.standby import left_graph
 from torchcrux.case import Case
 from torchcrux.emit.inputs import tensors
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Program
 from torchcrux.run import Pool
+from torchcrux.run.limits import available_memory
 
 PRELOAD = (
     "torch",
@@ -24,6 +27,9 @@ PRELOAD = (
 )
 WARM = "torchcrux.oracle._torch:compile_once"
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:prepare_inductor")
+MEMORY_OF_A_START = 4 * 2**30
+"""Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
+
 CACHE = "cache"
 """Folder of the compiler's cache, in the scratch of a reduction."""
 
@@ -93,3 +99,49 @@ def uses_inductor(context: Context | None, frames: Iterable[str] = ()) -> bool:
 def _on_accelerator(program: Program | None) -> bool:
     nodes = () if program is None else program.nodes
     return any(spec.device != "cpu" for node in nodes for spec in tensors(node.spec))
+
+
+class EarlyPool:
+    """A pool that is started while the user's script still runs.
+
+    Its server imports meanwhile what every case needs; and what Inductor's need, once the script
+    has compiled a graph with it.
+    """
+
+    def __init__(self, jobs: int | None) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-")
+        self._seen = False
+        self._pool: Pool | None = None
+        if available_memory() > MEMORY_OF_A_START:
+            env = _environment(jobs, Path(self._scratch.name), ())
+            self._pool = Pool(jobs=jobs, preload=PRELOAD, env=env)
+
+    def __enter__(self) -> EarlyPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+        self._scratch.cleanup()
+
+    def watch(self, standby: Path) -> None:
+        """To be called now and then while the script runs; `standby` is the folder it fills."""
+        if self._seen or self._pool is None:
+            return
+        try:
+            program, context, _ = left_graph(standby, 1)
+        except (OSError, ValueError):
+            return  # there is no graph yet, or not in full
+        self._seen = True
+        if not _on_accelerator(program):
+            self._pool.preload(INDUCTOR if uses_inductor(context) else [WARM])
+
+    def fitting(self, case: Case) -> Pool | None:
+        """The pool, if it is as `case` needs it, but for imports."""
+        pool = self._pool
+        if pool is None or _on_accelerator(case.program):
+            return None
+        if int(pool.env["OMP_NUM_THREADS"]) < _least_threads(case):
+            return None
+        needed = _compiler(case)
+        return pool if needed or not self._seen else None
