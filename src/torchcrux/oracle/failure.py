@@ -18,6 +18,7 @@ from pathlib import PurePath
 from types import FrameType
 from typing import Any
 
+from torchcrux.oracle.kernels import refused_kernel
 from torchcrux.oracle.message import gist, statement, without_notes
 from torchcrux.oracle.printed import FRAME, subprocess_part, unpacked
 
@@ -48,7 +49,8 @@ class Failure:
     """`exceptions` are (qualified type name, message) pairs, outermost first; below a wrapper
     comes what it wraps. `frames` are ``package/path.py:function``, innermost last, without those
     above the compiler. `metric` describes wrong numbers; its ``"attribute"`` is what differs
-    (``"values"``, ``"dtype"``, ``"shape"``). `signal` is the number that ended a process.
+    (``"values"``, ``"dtype"``, ``"shape"``). `signal` is the number that ended a process. `kernel`
+    is the name of the generated kernel that a further compiler refused.
     """
 
     kind: Kind
@@ -58,6 +60,7 @@ class Failure:
     signal: int | None = None
     metric: Mapping[str, Any] | None = None
     traceback: str = ""
+    kernel: str = ""
 
     @property
     def exception(self) -> str:
@@ -83,6 +86,7 @@ class Failure:
             "signal": self.signal,
             "metric": None if self.metric is None else dict(self.metric),
             "traceback": self.traceback,
+            "kernel": self.kernel,
         }
 
     @classmethod
@@ -96,6 +100,7 @@ class Failure:
             signal=data.get("signal"),
             metric=data.get("metric"),
             traceback=data.get("traceback", ""),
+            kernel=data.get("kernel", ""),
         )
 
     def _cause(self) -> tuple[str, str]:
@@ -142,7 +147,8 @@ def from_exception(exc: BaseException, *, compiling: bool, backward: bool = Fals
     if any(_short(name) in ("OutOfMemoryError", "MemoryError") for name in types):
         kind = Kind.MEMORY
     printed = "".join(tracebacks.format_exception(type(exc), exc, exc.__traceback__))
-    return Failure(kind, stage, exceptions, frames, traceback=printed)
+    kernel = refused_kernel(trace)
+    return Failure(kind, stage, exceptions, frames, traceback=printed, kernel=kernel)
 
 
 _BACKWARD = frozenset(

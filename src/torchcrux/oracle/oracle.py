@@ -23,6 +23,7 @@ from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.kernels import is_in_kernel
 from torchcrux.oracle.signature import why_different
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
@@ -333,13 +334,15 @@ def _renamed(draft: Draft) -> list[tuple[str, str]]:
 
 
 def hinted(draft: Draft, failure: Failure) -> int:
-    """A mask of the calls that the failure's message names (bit i for the i-th call)."""
+    """A mask of the calls that the failure names (bit i for the i-th call)."""
     words = set(re.findall(r"[a-z][a-z0-9_]{2,}", failure.text.lower()))
     mask = 0
     for i, node in enumerate(draft.program.calls):
         name = name_of(node).strip("_")
         stem = re.sub(r"\d+d?$", "", name)
-        if name in words or any(len(stem) > 3 and word.startswith(stem) for word in words):
+        if is_in_kernel(name, failure.kernel) or (
+            name in words or any(len(stem) > 3 and word.startswith(stem) for word in words)
+        ):
             mask |= 1 << i
     return mask
 
