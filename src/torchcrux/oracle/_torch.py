@@ -5,11 +5,16 @@ What is done here once, before any fork, each candidate would otherwise do by it
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
 import traceback
+import types
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 
@@ -52,3 +57,68 @@ def _forget() -> None:
     torch.compiler.reset()
     importlib.import_module("torch._dynamo.utils").counters.clear()
     importlib.import_module("torch._inductor.metrics").reset()
+
+
+STOP = "torch/_inductor/graph.py:_compile_to_module_lines"
+
+
+class Stops:
+    """`used` tells whether a graph was stopped, `failed` whether what took its place did not
+    run: the verdict is then not known."""
+
+    used = failed = False
+
+
+@contextlib.contextmanager
+def without_kernels() -> Iterator[Stops]:
+    """Inside, Inductor lowers graphs and generates code, but compiles no kernel: what stands for
+    the compiled graph is the graph that was lowered, run in eager.
+
+    `GraphLowering._compile_to_module_lines`, `FxGraphCache._save_graph`, `AOTAutogradCache.save`
+    (what was stopped must not be found in a cache), 2.13. Changes nothing where they are missing.
+    """
+    stops = Stops()
+    graphs: Any = importlib.import_module("torch._inductor.graph").GraphLowering
+    caches: list[tuple[Any, str]] = [
+        (importlib.import_module("torch._inductor.codecache").FxGraphCache, "_save_graph"),
+        (
+            importlib.import_module(
+                "torch._functorch._aot_autograd.autograd_cache"
+            ).AOTAutogradCache,
+            "save",
+        ),
+    ]
+    if not all(hasattr(*each) for each in (*caches, (graphs, "_compile_to_module_lines"))):
+        yield stops
+        return
+
+    def stop(self: Any, wrapper_code: Any) -> Any:
+        stops.used = True
+        module = types.ModuleType("stopped")
+        module.__file__ = os.devnull
+        module.call = call_of(self.module)  # type: ignore[attr-defined]
+        return module
+
+    def call_of(lowered: Any) -> Any:
+        def call(args: list[Any]) -> Any:
+            given = list(args)
+            args.clear()
+            try:
+                with torch.no_grad():
+                    return torch.fx.Interpreter(lowered).run(*given, enable_io_processing=False)
+            except Exception:
+                stops.failed = True
+                raise
+
+        return call
+
+    def nothing(*args: Any, **kwargs: Any) -> None:
+        pass
+
+    with contextlib.ExitStack() as undo:
+        for owner, name, replaced in (
+            (graphs, "_compile_to_module_lines", stop),
+            *((owner, name, staticmethod(nothing)) for owner, name in caches),
+        ):
+            undo.enter_context(mock.patch.object(owner, name, replaced))
+        yield stops

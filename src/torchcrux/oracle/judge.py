@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,21 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     expected = Failure.from_json(payload["expected"])
     started = time.perf_counter()
     backward = payload.get("backward", False)
-    namespace, failure = execute(payload["text"], path, backward=backward)
+
+    def unlike(failure: Failure) -> str | None:
+        return why_different(
+            expected,
+            payload["expected_names"],
+            failure,
+            [name for name, _ in payload["renamed"]],
+            match=re.compile(payload["match"]) if payload.get("match") else None,
+            renamed=payload["renamed"],
+        )
+
+    if _arises_before_kernels(expected):
+        namespace, failure = _execute_without_kernels(payload["text"], path, unlike)
+    else:
+        namespace, failure = execute(payload["text"], path, backward=backward)
     seconds = time.perf_counter() - started
 
     def answer(verdict: Verdict, reason: str = "") -> dict[str, Any]:
@@ -73,18 +87,39 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
         torch.compile = original
     if eager is not None:
         return answer(Verdict.INVALID, f"eager fails as well: {eager.message}")
-    pattern = re.compile(payload["match"]) if payload.get("match") else None
-    difference = why_different(
-        expected,
-        payload["expected_names"],
-        failure,
-        [name for name, _ in payload["renamed"]],
-        match=pattern,
-        renamed=payload["renamed"],
-    )
+    difference = unlike(failure)
     if difference is not None:
         return answer(Verdict.DIFFERENT, difference)
     return answer(Verdict.SAME)
+
+
+def _arises_before_kernels(failure: Failure) -> bool:
+    """Whether Inductor had compiled nothing yet when it failed."""
+    from torchcrux.oracle._torch import STOP
+
+    frames = failure.frames
+    inductor = any(frame.startswith("torch/_inductor/graph.py:") for frame in frames)
+    return failure.kind is Kind.COMPILE_ERROR and inductor and STOP not in frames
+
+
+def _execute_without_kernels(
+    text: str, path: Path, unlike: Callable[[Failure], str | None]
+) -> tuple[dict[str, Any], Failure | None]:
+    """`execute`, without paying for a C++ compiler behind the stage in question.
+
+    Where a graph was stopped and something unexpected is raised, the text is run in full.
+    """
+    import torch
+
+    from torchcrux.oracle._torch import without_kernels
+
+    with without_kernels() as stops:
+        namespace, failure = execute(text, path)
+    expected = failure is None or unlike(failure) is None
+    if not stops.used or (expected and not stops.failed):
+        return namespace, failure
+    torch.compiler.reset()
+    return execute(text, path)
 
 
 def execute(
