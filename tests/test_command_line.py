@@ -304,3 +304,29 @@ def test_an_error_of_ours_is_told_as_one(monkeypatch):
     (path,) = re.findall(r"traceback is in (\S+)\.", result.stderr.replace("\n", " "))
     assert "in breaks" in Path(path).read_text()
     Path(path).unlink()
+
+
+TRANSFORM = """
+import torch
+import torch._inductor.config
+
+torch._inductor.config.cpp.inject_relu_bug_TESTING_ONLY = "accuracy"
+
+def loss(w, x):
+    return torch.relu(x @ w).pow(2).sum()
+
+def f(w, x):
+    return torch.func.grad(loss)(w, x) * 2
+
+torch.manual_seed(0)
+w, x = torch.randn(4), torch.randn(5, 4)
+torch.testing.assert_close(torch.compile(f)(w, x), f(w, x))
+"""
+
+
+def test_what_cannot_be_cut_apart_is_reduced_as_the_operators_it_comes_down_to(tmp_path):
+    (tmp_path / "transform.py").write_text(TRANSFORM)
+    done = torchcrux(tmp_path, "run", "--out", "out", "transform.py")
+    assert done.returncode == 0, done.stderr
+    assert result_of(tmp_path / "out")["operations"]["final"] == 1
+    assert "_functorch" not in (tmp_path / "out" / "repro.py").read_text()

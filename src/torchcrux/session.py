@@ -13,11 +13,12 @@ from pathlib import Path
 
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
-from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import gist
 from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
+from torchcrux.oracle.retrace import has_transforms, retraced
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
 from torchcrux.oracle.verify import Run, difference, run_fresh
 from torchcrux.passes import ALL, Draft, Pass
@@ -50,29 +51,44 @@ class Options:
     progress: Callable[[str], None] = lambda text: None
 
 
-def reduce_case(case: Case, out: Path, options: Options, pool: Pool | None = None) -> Result:
+def reduce_case(
+    case: Case,
+    out: Path,
+    options: Options,
+    pool: Pool | None = None,
+    second: Pool | None = None,
+) -> Result:
     """Reduce `case` and write repro.py and result.json into `out`. A `pool` of the caller's is
-    left open.
+    left open; so is a `second`, whose children have the environment variables of the case.
 
     Never raises for what a script or a compiler may do; PoolError and JournalError, which are
     about this machine, pass through.
     """
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    result = _attempt(_without_environment(case), out, options, pool, started)
-    if result.program is None and result.status == "not_reproduced" and _environment(case):
+    variables = bool(_environment(case))
+    result = _attempt(_without_environment(case), out, options, pool, started, glance=variables)
+    if result.program is None and result.status == "not_reproduced" and variables:
         options.progress("once more, with the environment variables that the script has set")
-        result = _attempt(case, out, options, None, started)
+        result = _attempt(case, out, options, second, started)
     write(result)
     return result
 
 
-def _attempt(case: Case, out: Path, options: Options, pool: Pool | None, started: float) -> Result:
+def _attempt(
+    case: Case,
+    out: Path,
+    options: Options,
+    pool: Pool | None,
+    started: float,
+    *,
+    glance: bool = False,
+) -> Result:
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
         with nullcontext(pool) if pool else open_pool(options.jobs, case, scratch) as used:
             prepare(used, case)
-            return Session(case, out, options, used, scratch, started).run()
+            return Session(case, out, options, used, scratch, started, glance).run()
 
 
 def _environment(case: Case) -> tuple[tuple[str, str], ...]:
@@ -93,6 +109,8 @@ class Session:
     pool: Pool
     scratch: Path
     started: float
+    glance: bool = False
+    """Ask only about what the failure names: whether more is to be had is found out cheaply."""
     finds: dict[str, Find] = field(default_factory=dict)
 
     def run(self) -> Result:
@@ -135,7 +153,36 @@ class Session:
                 values.draft, values.tolerant = captured, True
                 base = replace(base, obstacles=_obstacles(captured.program))
                 return self._reduce(base, captured, captured, values, journal, values.refused)
+            whole = result.program is not None and has_transforms(result.program)
+            if whole or not (result.text or self.glance):
+                return self._retraced(base, captured, values, journal, result)
             return result
+
+    def _retraced(
+        self, base: Result, captured: Draft, values: Values, journal: Journal, first: Result
+    ) -> Result:
+        """What comes of the operators that the captured graph comes down to; `first`, what came of
+        the graph itself, if that is no less."""
+        if self.case.failure.stage is Stage.BACKWARD or self.case.failure.kind is Kind.HANG:
+            return first
+        draft = retraced(values)
+        if draft is None:
+            return first
+        self.options.progress("once more, as the operators that the graph comes down to")
+        written = {name: (self.out / name).read_bytes() for name in first.files.values()}
+        values.draft = draft
+        try:
+            values.draft = draft = values.facts()
+        except (EagerFails, ValuesLost):
+            return first
+        result = self._reduce(base, draft, captured, values, journal)
+        if result.verified_runs and (not first.text or result.lines < first.lines):
+            return result
+        for name in ("repro.py", "data.safetensors"):
+            (self.out / name).unlink(missing_ok=True)
+        for name, content in written.items():
+            (self.out / name).write_bytes(content)
+        return first
 
     def _reduce(
         self,
@@ -189,7 +236,7 @@ class Session:
                 frequency.measure(reason.draft, reason.seen)
             except NotReproduced as reason:
                 once = oracle.times == oracle.votes == 1 and oracle.hang is None
-                if once and (self.case.stored or not oracle.deadly):
+                if not self.glance and once and (self.case.stored or not oracle.deadly):
                     self.options.progress("the failure did not come: trying more often")
                     if frequency.measure(reducer.most_faithful()):
                         continue
@@ -197,6 +244,8 @@ class Session:
                 return reducer, "not_reproduced", f"{reason}{tried}. {self._kept()}"
             except EagerFails as reason:
                 return reducer, "not_reproduced", f"eager fails: {reason}"
+            except ValuesLost as reason:
+                return reducer, "not_reproduced", f"{reason}. {self._kept()}"
             except (Stopped, KeyboardInterrupt) as reason:
                 return reducer, "stopped_early", str(reason) or "interrupted"
 
@@ -218,6 +267,7 @@ class Session:
             on_best=partial(self._write, oracle),
             passes=self.options.passes,
             deadline=None if budget is None else self.started + budget,
+            only_hints=self.glance,
             progress=self.options.progress,
         )
 

@@ -1,4 +1,4 @@
-"""The private PyTorch names behind operators registered from Python."""
+"""The private PyTorch names behind operators registered from Python, and behind `torch.func`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ class CustomOperator:
 
     handle: Any
     home: str
+
+
+def is_inside_a_transform(tensor: Any) -> bool:
+    """Whether `tensor` belongs to a level of `torch.func` and has no data of its own.
+
+    `torch._C._functorch.is_functorch_wrapped_tensor`, 2.0 and newer.
+    """
+    functorch: Any = importlib.import_module("torch._C._functorch")
+    return bool(functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def custom_operator(name: str) -> CustomOperator | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from torchcrux.capture import _torch
+
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _SPARSE = {torch.sparse_coo: "to_sparse", torch.sparse_csr: "to_sparse_csr"}
 
@@ -28,6 +30,9 @@ class Form:
 
 def form_of(tensor: torch.Tensor) -> Form:
     """How to get `tensor`, real or fake, from a dense one."""
+    if _torch.is_inside_a_transform(tensor):
+        dense = torch.empty(tensor.shape, dtype=tensor.dtype)
+        return Form(dense, lost="a tensor inside of a transform of torch.func")
     if tensor.is_quantized:
         return _quantized(tensor)
     if tensor.is_nested:

@@ -44,9 +44,9 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
         if spec is not None:
             specs[name] = spec_to_json(spec)
         for key, tensor in _tensors(name, value):
-            if name in save:
-                dense = form_of(tensor).dense
-                kept[key] = dense.detach().to("cpu", copy=True).contiguous()
+            form = form_of(tensor)
+            if name in save and not form.lost:
+                kept[key] = form.dense.detach().to("cpu", copy=True).contiguous()
             if tensor.numel() <= SMALL and tensor.layout is torch.strided:
                 found = _elements(tensor)
                 if found is not None:

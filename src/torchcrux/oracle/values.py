@@ -105,18 +105,20 @@ class Values:
             if key in self.known
         }
 
+    def with_known(self, program: Program) -> Program:
+        """`program` with the values that are kept, where they are."""
+        nodes = tuple(
+            replace(node, value=Value.STORED)
+            if node.op is Op.INPUT and all(key in self.known for key in _keys(node))
+            else node
+            for node in program.nodes
+        )
+        return replace(program, nodes=nodes)
+
     def _observe(
         self, program: Program, *, save: Sequence[str], file: Path | None = None
     ) -> Mapping[str, Any]:
-        whole = replace(
-            program,
-            nodes=tuple(
-                replace(node, value=Value.STORED)
-                if node.op is Op.INPUT and all(key in self.known for key in _keys(node))
-                else node
-                for node in program.nodes
-            ),
-        )
+        whole = self.with_known(program)
         task = Task(
             OBSERVE,
             {

@@ -20,6 +20,7 @@ from torchcrux.passes.inputs import (
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.rank import Dimensions
 from torchcrux.passes.sizes import Sizes
+from torchcrux.passes.spelling import PublicNames
 
 ALL: tuple[Pass, ...] = (
     Cut(),
@@ -41,6 +42,7 @@ ALL: tuple[Pass, ...] = (
     Dtypes(),
     SameInputs(),
     PlainArguments(),
+    PublicNames(),
     Numbers(0),
     Numbers(1, 1.0),
     Numbers(2),
