@@ -48,7 +48,7 @@ def run_command(
     if resumed is not None:
         ui.say(f"{choices.out} holds this case already: going on with it.")
         return reduce_case(resumed, resumed.folder.parent, choices.options)
-    with EarlyPool(choices.options.jobs) as early:
+    with EarlyPool(choices.options.jobs, _text(target, module)) as early:
         return _run_anew(target, args, module, choices, ui, identity, early)
 
 
@@ -87,7 +87,8 @@ def _run_anew(
     ui.say(_caught_message(case))
     for note in case.notes:
         ui.say(note)
-    result = reduce_case(case, out, choices.options, early.fitting(case))
+    pools = early.fitting(case), early.with_variables(case)
+    result = reduce_case(case, out, choices.options, *pools)
     failed = result.status in ("not_reproduced", "not_a_bug") and not result.text
     if not failed or caught.keep is None:
         return result
@@ -228,6 +229,14 @@ def _identity(target: str, args: tuple[str, ...], module: bool, check: str) -> d
         "check": check,
         "sha256": digest,
     }
+
+
+def _text(target: str, module: bool) -> str:
+    """The text of a script, empty if there is none to be had."""
+    try:
+        return "" if module else Path(target).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _resumable(out: Path | None, identity: dict[str, object]) -> Case | None:

@@ -27,6 +27,8 @@ PRELOAD = (
 )
 WARM = "torchcrux.oracle._torch:compile_once"
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:prepare_inductor")
+_HAS_ACCELERATOR = any(Path("/dev", name).exists() for name in ("nvidia0", "kfd", "dri"))
+
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
 
@@ -104,25 +106,35 @@ def _on_accelerator(program: Program | None) -> bool:
 class EarlyPool:
     """A pool that is started while the user's script still runs.
 
-    Its server imports meanwhile what every case needs; and what Inductor's need, once the script
-    has compiled a graph with it.
+    Its server imports meanwhile what every case needs; and what Inductor's need, at once if the
+    `text` of the script lets expect it, else once the script has compiled a graph with it.
     """
 
-    def __init__(self, jobs: int | None) -> None:
+    def __init__(self, jobs: int | None, text: str = "") -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-")
+        self._jobs = jobs
         self._seen = False
-        self._pool: Pool | None = None
-        if available_memory() > MEMORY_OF_A_START:
-            env = _environment(jobs, Path(self._scratch.name), ())
-            self._pool = Pool(jobs=jobs, preload=PRELOAD, env=env)
+        self._variables: tuple[tuple[str, str], ...] = ()
+        self._pool = self._start("plain")
+        self._second: Pool | None = None
+        expected = "torch.compile" in text and ("inductor" in text or "backend" not in text)
+        if self._pool is not None and expected and not _HAS_ACCELERATOR:
+            self._pool.preload(INDUCTOR)
 
     def __enter__(self) -> EarlyPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.close()
+        for pool in (self._pool, self._second):
+            if pool is not None:
+                pool.close()
         self._scratch.cleanup()
+
+    def _start(self, name: str) -> Pool | None:
+        if available_memory() < MEMORY_OF_A_START:
+            return None
+        env = _environment(self._jobs, Path(self._scratch.name) / name, self._variables)
+        return Pool(jobs=self._jobs, preload=PRELOAD, env=env)
 
     def watch(self, standby: Path) -> None:
         """To be called now and then while the script runs; `standby` is the folder it fills."""
@@ -133,12 +145,27 @@ class EarlyPool:
         except (OSError, ValueError):
             return  # there is no graph yet, or not in full
         self._seen = True
-        if not _on_accelerator(program):
-            self._pool.preload(INDUCTOR if uses_inductor(context) else [WARM])
+        if _on_accelerator(program):
+            return
+        entries = INDUCTOR if uses_inductor(context) else [WARM]
+        self._pool.preload(entries)
+        self._variables = context.environment
+        if self._variables:
+            self._second = self._start("second")
+        if self._second is not None:
+            self._second.preload(entries)
 
     def fitting(self, case: Case) -> Pool | None:
-        """The pool, if it is as `case` needs it, but for imports."""
-        pool = self._pool
+        """The pool, if it is as `case` needs it, but for imports and environment variables."""
+        return self._fitting(self._pool, case)
+
+    def with_variables(self, case: Case) -> Pool | None:
+        """A pool with the environment variables of the case as well."""
+        if _variables(case) != self._variables:
+            return None
+        return self._fitting(self._second, case)
+
+    def _fitting(self, pool: Pool | None, case: Case) -> Pool | None:
         if pool is None or _on_accelerator(case.program):
             return None
         if int(pool.env["OMP_NUM_THREADS"]) < _least_threads(case):

@@ -15,7 +15,7 @@ from functools import partial
 
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
-from torchcrux.core.search.masks import Search
+from torchcrux.core.search.masks import Search, everything
 from torchcrux.core.search.merge import few, merge
 from torchcrux.emit.names import variables
 from torchcrux.oracle.failure import Failure, Kind, Stage
@@ -73,6 +73,8 @@ class Reducer:
     on_best: Callable[[Draft, Answer], None]
     passes: Sequence[Pass] = ALL
     deadline: float | None = None
+    only_hints: bool = False
+    """Give up unless something that the failure names suffices by itself."""
     progress: Callable[[str], None] = lambda text: None
     best: Draft | None = None
     best_answer: Answer | None = None
@@ -117,12 +119,20 @@ class Reducer:
                     return base
                 instead = answer
                 continue
-            search = merge(level.size, hints=self._hints(base))
+            hints = self._hints(base)
+            if self.only_hints and not self._any_suffices(level, hints):
+                continue
+            search = merge(level.size, hints=hints)
             try:
                 return level.candidate(self._search(search, level.candidate)) or base
             except DoesNotFail as refused:
                 instead = refused.answer
         raise NotReproduced(_what_instead(instead))
+
+    def _any_suffices(self, level: CutLevel, hints: Sequence[int]) -> bool:
+        whole = everything(level.size)
+        answers = self._ask([level.candidate(whole & ~hint) for hint in hints])
+        return any(answer.verdict is Verdict.SAME for answer in answers)
 
     def _hints(self, draft: Draft) -> tuple[int, ...]:
         named = hinted(draft, self.oracle.expected)

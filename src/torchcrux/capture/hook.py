@@ -168,7 +168,8 @@ class Watcher:
         self.records.status.graphs += 1
         self.records.save()
         if self.standby is not None:
-            graph.number = self.standby.graph(graph.program, graph.context, graph.notes)
+            context = self.records.with_variables(graph.context)
+            graph.number = self.standby.graph(graph.program, context, graph.notes)
         return graph, lowered.tensors
 
     def _begin_compile(self, graph: Graph, tensors: Mapping[str, torch.Tensor]) -> bytes | None:

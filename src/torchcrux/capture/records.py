@@ -79,7 +79,7 @@ class Records:
             self.status.dropped += 1
             return ""
         if context is not None:
-            context = replace(context, environment=self._variables_set())
+            context = self.with_variables(context)
         name = f"{os.getpid()}-{len(self.status.cases):03d}"
         written = case.write(self.folder / name, program, context, failure, tensors, notes=notes)
         self.failures[name] = written
@@ -89,16 +89,17 @@ class Records:
         self.save()
         return name
 
-    def _variables_set(self) -> tuple[tuple[str, str], ...]:
-        """Environment variables that the script has set since it began."""
+    def with_variables(self, context: Context) -> Context:
+        """`context` with the environment variables that the script has set since it began."""
         before = self._environment
-        return tuple(
+        variables = tuple(
             pair
             for pair in sorted(os.environ.items())
             if before.get(pair[0]) != pair[1]
             and pair[0] not in _OWN_FOLDERS
             and not pair[0].startswith("_")
         )
+        return replace(context, environment=variables)
 
     def broken(self) -> None:
         """Note the exception that is being handled as an error of our own."""
