@@ -150,9 +150,9 @@ class Session:
             crashed = self.case.failure.kind is Kind.CRASH
             if result.status == "not_reproduced" and crashed and values.refused:
                 # The compiled program should raise what eager raises, instead of dying.
-                values.draft, values.tolerant = captured, True
+                values.draft, values.tolerant = values.as_captured(captured), True
                 base = replace(base, obstacles=_obstacles(captured.program))
-                return self._reduce(base, captured, captured, values, journal, values.refused)
+                return self._reduce(base, values.draft, captured, values, journal, values.refused)
             whole = result.program is not None and has_transforms(result.program)
             if whole or not (result.text or self.glance):
                 return self._retraced(base, captured, values, journal, result)

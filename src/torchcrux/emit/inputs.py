@@ -105,6 +105,8 @@ def _dense(
             if spec.dtype in _DEFAULT_DTYPES:
                 options.insert(0, f"dtype=torch.{spec.dtype}")
             return f"torch.{kind}({', '.join([sizes, *options])})"
+        if low == high:
+            return f"torch.full({', '.join([argument(shape, {}), str(low), *options])})"
         if spec.dtype == "bool":
             options.insert(0, "dtype=torch.bool")
         bounds = f"{high + 1}" if low == 0 else f"{low}, {high + 1}"

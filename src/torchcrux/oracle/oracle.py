@@ -92,7 +92,7 @@ class Oracle:
     trials: Trials = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trials = Trials(self.pool, self.values, self.timeout, self.fault)
+        self.trials = Trials(self.pool, self.values, self.timeout, self.fault, self.eager)
 
     @property
     def accuracy(self) -> bool:

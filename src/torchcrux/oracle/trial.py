@@ -31,7 +31,9 @@ MOST_CALLS = 64
 
 def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     """Run each of ``payload["texts"]`` (see emit.script.probed); the specs of its values by name
-    and the warnings, or None where it does not run. Runs in a child process."""
+    and the warnings, or None where it does not run. Runs in a child process.
+
+    An exception of the type `eager` is what eager should raise: it counts as running."""
     import warnings
 
     import torch
@@ -55,11 +57,12 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 exec(compile(text, str(path), "exec"), module.__dict__)
-        except Exception:
-            results.append(None)
-        else:
-            told = sorted({str(warning.message) for warning in warned})
-            results.append({"specs": specs, "warnings": told})
+        except Exception as error:
+            if f"{type(error).__module__}.{type(error).__qualname__}" != payload["eager"]:
+                results.append(None)
+                continue
+        told = sorted({str(warning.message) for warning in warned})
+        results.append({"specs": specs, "warnings": told})
     return results
 
 
@@ -71,6 +74,7 @@ class Trials:
     values: Values
     timeout: float
     fault: Callable[[], Any]
+    eager: str = ""
     known: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     def __call__(self, drafts: Listed[Draft], base: Draft) -> list[Draft | None]:
@@ -110,7 +114,8 @@ class Trials:
         data: dict[str, Listed[str]] = {}
         for draft in fresh.values():
             data.update(self.values.sources(draft.program))
-        task = Task(TRY, {"texts": list(fresh), "data": data}, timeout=self.timeout)
+        payload = {"texts": list(fresh), "data": data, "eager": self.eager}
+        task = Task(TRY, payload, timeout=self.timeout)
         (outcome,) = self.pool.run([task])
         if outcome.status is Status.DONE:
             self.known.update(zip(fresh, outcome.value, strict=True))

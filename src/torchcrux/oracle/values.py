@@ -44,6 +44,7 @@ class Values:
     known: dict[str, tuple[str, str]] = field(default_factory=dict)
     refused: str = ""
     tolerant: bool = False
+    inputs_seen: dict[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for node in self.draft.program.inputs:
@@ -68,6 +69,10 @@ class Values:
                 )
                 return replace(self.draft, program=replace(program, nodes=nodes))
             self.refused = self.refused or found["type"]
+            self.inputs_seen = {
+                node.name: _with_facts(node, found["specs"], found["elements"])
+                for node in self.draft.program.inputs
+            }
             failing = next((n for n in program.calls if n.name not in found["probed"]), None)
             if failing is None or error in self.messages:
                 raise EagerFails(error)
@@ -75,6 +80,10 @@ class Values:
                 **{failing.name: replace(failing, obstacle=f"its text does not run: {error}")}
             )
         raise ValuesLost(f"{MOST_OBSTACLES} calls of the graph do not run as text")
+
+    def as_captured(self, captured: Draft) -> Draft:
+        """`captured` with what is known of its inputs, whose calls eager did not all run."""
+        return captured.with_nodes(**self.inputs_seen)
 
     def ensure(self, drafts: Iterable[Draft]) -> None:
         """Bring to disk what the inputs of `drafts` need of eager's values, in one eager run."""
