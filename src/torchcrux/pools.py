@@ -42,7 +42,9 @@ def open_pool(jobs: int | None, case: Case, scratch: Path) -> Pool:
         jobs=jobs,
         preload=PRELOAD,
         env=_environment(jobs, scratch, _variables(case), least_threads=_least_threads(case)),
+        # What has initialised an accelerator took seconds for it.
         reuse=_on_accelerator(case.program),
+        between="torchcrux.oracle._torch:keep_state",
     )
 
 
@@ -83,8 +85,9 @@ def _variables(case: Case) -> tuple[tuple[str, str], ...]:
 
 
 def _least_threads(case: Case) -> int:
-    """With a single thread, compiled code has no parallel regions to crash in."""
-    return 2 if case.failure.kind is Kind.CRASH else 1
+    """Where compiled code crashes may depend on how many threads share the work: as many as a
+    fresh interpreter has."""
+    return len(os.sched_getaffinity(0)) if case.failure.kind is Kind.CRASH else 1
 
 
 def uses_inductor(context: Context | None, frames: Iterable[str] = ()) -> bool:

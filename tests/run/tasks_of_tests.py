@@ -238,3 +238,23 @@ def prepares():
 
 def shows_preparations(payload):
     return len(PREPARED)
+
+
+LEFT = {"value": 0, "fit": True}
+
+
+def keeps_state():
+    before = dict(LEFT)
+
+    def put_back():
+        fit = LEFT["fit"]
+        LEFT.update(before)
+        return fit
+
+    return put_back
+
+
+def changes_state(payload):
+    found = {**LEFT, "pid": os.getpid()}
+    LEFT.update(payload)
+    return found

@@ -84,3 +84,17 @@ def test_no_more_children_than_jobs(make_pool):
     pool = make_pool(jobs=3, reuse=True)
     pids = {o.value["pid"] for o in pool.run([task("shows_the_process")] * 60)}
     assert len(pids) <= 3
+
+
+def test_what_a_task_changed_is_put_back_between_two(make_pool):
+    pool = make_pool(jobs=1, reuse=True, between="tasks_of_tests:keeps_state")
+    first, second = (o.value for o in pool.run([task("changes_state", value=5)] * 2))
+    assert (first["value"], second["value"]) == (0, 0)
+    assert first["pid"] == second["pid"]
+
+
+def test_a_child_that_cannot_be_put_back_is_replaced(make_pool):
+    pool = make_pool(jobs=1, reuse=True, between="tasks_of_tests:keeps_state")
+    first, second = (o.value for o in pool.run([task("changes_state", fit=False)] * 2))
+    assert first["pid"] != second["pid"]
+    assert second["fit"]

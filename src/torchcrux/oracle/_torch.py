@@ -6,14 +6,17 @@ What is done here once, before any fork, each candidate would otherwise do by it
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
+import random
 import shutil
 import traceback
 import types
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -57,6 +60,58 @@ def _forget() -> None:
     torch.compiler.reset()
     importlib.import_module("torch._dynamo.utils").counters.clear()
     importlib.import_module("torch._inductor.metrics").reset()
+
+
+def keep_state() -> Callable[[], bool]:
+    """Note the state that scripts change; what is returned puts it back, and tells whether the
+    process is as good as new: not with an accelerator whose last error stays.
+
+    `get_config_copy` and `load_config` of the configuration modules, 2.4 and newer.
+    """
+    importlib.import_module("torch.hub").tqdm.monitor_interval = 0
+    configs = [importlib.import_module(name) for name in _torch.CONFIG_MODULES]
+    values = [module.get_config_copy() for module in configs]
+    filters = list(warnings.filters)
+    devices = ("cpu", "cuda")
+    autocast = [(torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in devices]
+    setters: list[tuple[Callable[[Any], Any], Any]] = [
+        (torch.set_grad_enabled, torch.is_grad_enabled()),
+        (torch.set_default_dtype, torch.get_default_dtype()),
+        (torch.set_default_device, None),
+        (torch.set_num_threads, torch.get_num_threads()),
+        (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()),
+        (torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode()),
+        (torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled()),
+        (torch.random.set_rng_state, torch.random.get_rng_state()),
+        (random.setstate, random.getstate()),
+    ]
+
+    def put_back() -> bool:
+        for set_value, value in setters:
+            set_value(value)
+        for device, (enabled, dtype) in zip(devices, autocast, strict=True):
+            torch.set_autocast_enabled(device, enabled)
+            torch.set_autocast_dtype(device, dtype)
+        torch.clear_autocast_cache()
+        for module, value in zip(configs, values, strict=True):
+            now = module.get_config_copy()
+            module.load_config({key: old for key, old in value.items() if now[key] is not old})
+        warnings.resetwarnings()
+        cast("list[Any]", warnings.filters)[:] = filters
+        _forget()
+        gc.collect()
+        if torch.is_inference_mode_enabled():
+            return False  # it cannot be left from here
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            try:
+                torch.cuda.synchronize()
+                torch.cuda.empty_cache()
+            except RuntimeError:
+                traceback.print_exc()
+                return False
+        return True
+
+    return put_back
 
 
 STOP = "torch/_inductor/graph.py:_compile_to_module_lines"

@@ -66,6 +66,8 @@ class Seat:
     result: int
     stack: int
     more: int | None
+    between: str
+    """What puts the process back between two tasks, as for `Pool`; empty for nothing."""
     close: Sequence[int]
     """What belongs to the server and is none of the child's business."""
 
@@ -120,6 +122,7 @@ def _serve(request: Request, seat: Seat) -> int:
     results = _settle(seat)
     us = os.getpid()
     ambient = _Ambient()
+    put_back = _resolve(seat.between)() if seat.more is not None and seat.between else None
     more = None if seat.more is None else os.fdopen(seat.more, "rb")
     while True:
         results.send({"identity": request.identity, "status": BEGUN})
@@ -132,7 +135,12 @@ def _serve(request: Request, seat: Seat) -> int:
             # A fork made by the task came back here; the answer is the other one's to give.
             _flush()
             return 0
-        stays = more is not None and message["status"] == "done" and _is_unchanged()
+        stays = (
+            more is not None
+            and message["status"] == "done"
+            and (put_back is None or put_back())
+            and _is_unchanged()
+        )
         _flush()
         try:
             results.send({**message, "identity": request.identity, "stays": stays})
@@ -196,14 +204,14 @@ def _answer(request: Request) -> dict[str, Any]:
     return {"status": "done", "value": value}
 
 
-def _resolve(name: str) -> Callable[[dict[str, Any]], Any]:
+def _resolve(name: str) -> Callable[..., Any]:
     module, _, path = name.partition(":")
     found: Any = importlib.import_module(module)
     for attribute in path.split("."):
         found = getattr(found, attribute)
     if not callable(found):
         raise TypeError(f"{name} is not callable")
-    return cast("Callable[[dict[str, Any]], Any]", found)
+    return cast("Callable[..., Any]", found)
 
 
 def _text_of_exception() -> str:

@@ -35,6 +35,7 @@ class Pool:
         scratch: Path | None = None,
         memory: int | None = None,
         reuse: bool = False,
+        between: str = "",
     ) -> None:
         """`jobs` children at most run at the same time; by default what cores and memory allow.
 
@@ -44,7 +45,9 @@ class Pool:
         (by default under the system's), which are removed after them. `memory` is in bytes, for a
         child with all that it started. With `reuse` a child judges one task after another until
         one ends other than `DONE`; and an outcome other than `DONE` counts only if the task was
-        the first in its child.
+        the first in its child. `between` ("module:function") is then called in a child before its
+        first task; what it returns is called after each task to put things back, and says whether
+        the child is fit for another.
         """
         self.jobs = default_jobs() if jobs is None else jobs
         if self.jobs < 1:
@@ -53,6 +56,7 @@ class Pool:
         self.env = dict(env or {})
         self._memory = memory
         self._reuse = reuse
+        self._between = between
         self._identities = itertools.count()
         self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-", dir=scratch)
         self._server: ServerProcess | None = self._start()
@@ -133,6 +137,7 @@ class Pool:
             preload=self._preload,
             env=self.env,
             reuse=self._reuse,
+            between=self._between,
         )
 
     def _stop(self) -> None:

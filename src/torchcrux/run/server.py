@@ -107,7 +107,13 @@ class Server:
         # A child beyond the number of jobs would hold an accelerator for nothing.
         if len(self._working) + len(self._idle) >= self._settings.jobs:
             self._retire(*self._idle.popitem())
-        worker = Worker(ask, self._scratch, reuse=self._settings.reuse, close=self._descriptors())
+        worker = Worker(
+            ask,
+            self._scratch,
+            reuse=self._settings.reuse,
+            between=self._settings.between,
+            close=self._descriptors(),
+        )
         for descriptor in worker.readers:
             self._selector.register(descriptor, selectors.EVENT_READ, worker)
         return worker

@@ -59,6 +59,7 @@ class ServerProcess:
         preload: Sequence[str],
         env: Mapping[str, str],
         reuse: bool,
+        between: str = "",
     ) -> None:
         self._mark = uuid.uuid4().hex
         self._ready = False
@@ -76,6 +77,7 @@ class ServerProcess:
             memory=memory,
             preload=tuple(preload),
             reuse=reuse,
+            between=between,
         )
         root = str(Path(__file__).resolve().parents[2])
         with theirs:

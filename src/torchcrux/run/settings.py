@@ -18,3 +18,4 @@ class Settings:
     memory: int | None
     preload: Sequence[str]
     reuse: bool
+    between: str

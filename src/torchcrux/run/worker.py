@@ -90,8 +90,11 @@ class Worker:
     pid: int
     ending: Ending | None = None
 
-    def __init__(self, ask: Ask, scratch: Path, *, reuse: bool, close: Iterable[int]) -> None:
-        """`close` are descriptors of the server. Raises `OSError` when there is no room."""
+    def __init__(
+        self, ask: Ask, scratch: Path, *, reuse: bool, between: str = "", close: Iterable[int]
+    ) -> None:
+        """`reuse` and `between` are as for `Pool`. `close` are descriptors of the server. Raises
+        `OSError` when there is no room."""
         self._scratch = scratch
         self.stdout, self.stderr = Tail(), Tail()
         self._decoder = protocol.Decoder()
@@ -125,6 +128,7 @@ class Worker:
                 result=result,
                 stack=stack,
                 more=more,
+                between=between,
                 close=[*close, *self.descriptors()],
             )
             sys.stdout.flush()
