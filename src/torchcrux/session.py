@@ -16,7 +16,7 @@ from torchcrux.core.journal import Journal
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.message import gist
+from torchcrux.oracle.message import gist, normalised
 from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
@@ -395,7 +395,7 @@ class Session:
         failure = answer.failure
         if answer.verdict is not Verdict.DIFFERENT or failure is None:
             return
-        key = f"{failure.exception}: {' '.join(failure.message.split())[:60]}"
+        key = f"{failure.exception}: {' '.join(normalised(failure.message)[:20])}"
         if key in self.finds:
             return
         folder = self.out / "finds"
