@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -208,8 +209,18 @@ class Oracle:
         self.queries += len(tasks)
         return [
             self._answer(task, text, outcome)
-            for (text, _), task, outcome in zip(asked, tasks, self.pool.run(tasks), strict=True)
+            for (text, _), task, outcome in zip(asked, tasks, self._outcomes(tasks), strict=True)
         ]
+
+    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """No candidate sends itself SIGKILL: one that was killed by somebody is asked again."""
+        outcomes = self.pool.run(tasks)
+        killed = [i for i, outcome in enumerate(outcomes) if outcome.code == signal.SIGKILL]
+        if killed and not self.deadly:
+            again = self.pool.run([tasks[i] for i in killed])
+            for i, outcome in zip(killed, again, strict=True):
+                outcomes[i] = outcome
+        return outcomes
 
     def repeat(self, draft: Draft, count: int) -> Frequency:
         """How many of `count` runs of one script fail in the same way. Nothing is journalled."""
