@@ -200,3 +200,19 @@ def test_a_transposed_input_shrinks_and_stays_transposed():
         return has("sin")(p) and any(not node.spec.is_contiguous for node in p.inputs)
 
     assert minimal(start, fails).inputs == ["x = torch.ones(2, 2).transpose(0, 1)"]
+
+
+def test_what_is_computed_twice_is_computed_once():
+    start = draft(
+        {"x": (4,)},
+        [
+            ("a", "torch.arange", (4,)),
+            ("b", "torch.arange", (4,)),
+            ("y", "torch.add", ("%a", "%x")),
+            ("z", "torch.mul", ("%y", "%b")),
+        ],
+    )
+    left = minimal(start, lambda program: calls(program, "mul") and calls(program, "arange"))
+    assert len(calls(left.program, "arange")) == 1
+    both = minimal(start, lambda program: len(calls(program, "arange")) == 2)
+    assert both.necessary["arange in the place of arange_1"] == "passes"

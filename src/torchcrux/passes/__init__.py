@@ -5,7 +5,7 @@ from __future__ import annotations
 from torchcrux.passes.arguments import Arguments, Numbers, PlainArguments
 from torchcrux.passes.base import Draft, Edit, Pass
 from torchcrux.passes.bodies import InlineBodies, ShrinkBodies
-from torchcrux.passes.bypass import Bypass, SameInputs
+from torchcrux.passes.bypass import Bypass, SameCalls, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
 from torchcrux.passes.data import PlainValues
@@ -40,6 +40,7 @@ ALL: tuple[Pass, ...] = (
     Dimensions(),
     Devices(),
     Dtypes(),
+    SameCalls(),
     SameInputs(),
     PlainArguments(),
     PublicNames(),

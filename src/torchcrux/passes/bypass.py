@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.emit.names import LETTERS, variables
+from torchcrux.emit.random import draws_random, writes
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Node, Op, Program, Value
@@ -52,6 +53,24 @@ class Bypass(TriedFirst):
                 if operand.op is not Op.INPUT and alike(node, operand):
                     yield ReplaceNode(node.name, name, f"without {node.name}, {name} instead")
                     break
+
+
+class SameCalls(TriedFirst):
+    """Two calls alike become one."""
+
+    name = "same-calls"
+    summary = "a value is computed once, and used twice"
+    example = "a = torch.arange(8); b = torch.arange(8)  ->  a = torch.arange(8)"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        seen: dict[str, str] = {}
+        for node in draft.program.calls:
+            if writes(node) or draws_random(node):
+                continue
+            alike = repr((node.op, node.target, node.args, node.kwargs, node.regions))
+            first = seen.setdefault(alike, node.name)
+            if first != node.name:
+                yield ReplaceNode(node.name, first, f"{first} in the place of {node.name}")
 
 
 class SameInputs(TriedFirst):
