@@ -19,8 +19,9 @@ from torchcrux.core.search.masks import Search, everything
 from torchcrux.core.search.merge import few, merge
 from torchcrux.emit.names import variables
 from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.hints import hinted
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer, Oracle, hinted
+from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
 from torchcrux.passes.context import PlainContext
 from torchcrux.passes.cut import Cut

@@ -24,7 +24,6 @@ from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.kernels import is_in_kernel
 from torchcrux.oracle.signature import why_different
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
@@ -69,7 +68,8 @@ class Oracle:
     `hang` are the seconds after which the script of a hang ends itself. Candidates get less, unless
     `patient`: see `limit`. `eager` is the exception that eager raises, if the captured program
     does not run in eager either. `times` is how often a script tries its luck, `votes` how often a
-    script that passes is asked. The first failure seen is repeated `repeats` times.
+    script that passes is asked. The first failure seen is repeated `repeats` times,
+    beside what is asked next.
     """
 
     pool: Pool
@@ -91,6 +91,7 @@ class Oracle:
     queries: int = 0
     broken: list[Answer] = field(default_factory=list)
     trials: Trials = field(init=False)
+    _first: tuple[Draft, int] | None = None
 
     def __post_init__(self) -> None:
         self.trials = Trials(self.pool, self.values, self.timeout, self.fault, self.eager)
@@ -152,23 +153,23 @@ class Oracle:
             else:
                 waiting[key] = [i]
                 tasks.append((key, text, self._task(draft, text, data)))
-        first: Draft | None = None
-        judged = self._judged([(text, task) for _, text, task in tasks])
+        judged, repeated = self._judged_beside(tasks)
         for (key, _, task), answer in zip(tasks, judged, strict=True):
-            if first is None and answer.verdict is Verdict.SAME:
-                first = drafts[waiting[key][0]]
+            if self.repeats and answer.verdict is Verdict.SAME:
+                draft = drafts[waiting[key][0]]
+                assert draft is not None
+                self._first, self.repeats = (draft, self.repeats), 0
             if answer.verdict is Verdict.BROKEN:
                 self.broken.append(answer)
-            else:
-                self.journal.record(key, {**_to_json(answer), "limit": task.payload.get("limit")})
+            self._record(key, task, answer)
             if answer.verdict is Verdict.PASSES:
                 self.slowest = max(self.slowest, answer.seconds)
             if answer.verdict is Verdict.DIFFERENT:
                 self.on_other(answer)
             for i in waiting[key]:
                 answers[i] = answer
-        if first is not None and self.repeats:
-            self._repeat_once(first)
+        if repeated is not None:
+            raise repeated
         final = [answer for answer in answers if answer is not None]
         for draft, answer in zip(drafts, final, strict=True):
             if draft is not None:
@@ -181,8 +182,34 @@ class Oracle:
         self.broken.append(answer)
         return answer
 
-    def _judged(self, asked: Sequence[tuple[str, Task]]) -> list[Answer]:
-        """Judge each text until it does not pass, `votes` times at most."""
+    def _record(self, key: str, task: Task, answer: Answer) -> None:
+        """Unless that was done as soon as it was known."""
+        known = {**_to_json(answer), "limit": task.payload.get("limit")}
+        if answer.verdict is not Verdict.BROKEN and self.journal.get(key) != known:
+            self.journal.record(key, known)
+
+    def _judged_beside(
+        self, tasks: Sequence[tuple[str, str, Task]]
+    ) -> tuple[list[Answer], Flaky | None]:
+        """The answers; and beside them, once, whether the first failure comes again."""
+        asked = [(text, task) for _, text, task in tasks]
+        if self._first is None:
+            return self._judged(asked, [(key, task) for key, _, task in tasks]), None
+        (draft, count), self._first = self._first, None
+        text = self.text(draft)
+        again = (text, self._task(draft, text, self.values.sources(draft.program)))
+        answers = self._run([*asked, *[again] * count])
+        failed = sum(one.verdict is Verdict.SAME for one in answers[len(asked) :])
+        seen = Frequency(failed, count) + Frequency(1, 1)
+        return answers[: len(asked)], None if failed == count else Flaky(draft, seen)
+
+    def _judged(
+        self, asked: Sequence[tuple[str, Task]], known_as: Sequence[tuple[str, Task]] = ()
+    ) -> list[Answer]:
+        """Judge each text until it does not pass, `votes` times at most. What is sure is recorded
+        at once."""
+        if self.votes == 1:
+            return self._run(asked, known_as)
         answers: dict[int, Answer] = {}
         left = dict.fromkeys(range(len(asked)), self.votes)
         while left:
@@ -199,22 +226,32 @@ class Oracle:
             }
         return [answers[i] for i in range(len(asked))]
 
-    def _run(self, asked: Sequence[tuple[str, Task]]) -> list[Answer]:
-        tasks = []
+    def _run(
+        self, asked: Sequence[tuple[str, Task]], known_as: Sequence[tuple[str, Task]] = ()
+    ) -> list[Answer]:
+        tasks: list[Task] = []
+
+        def told(i: int, outcome: Outcome) -> None:
+            if i < len(known_as) and outcome.code != signal.SIGKILL:
+                self._record(*known_as[i], self._answer(tasks[i], asked[i][0], outcome))
+
         for i, (_, task) in enumerate(asked):
             if self.deadly:  # a text may be asked several times at once
                 trail = str(self.values.scratch / f"trail-{self.queries + i}")
                 task = replace(task, payload={**task.payload, "trail": trail})
             tasks.append(task)
         self.queries += len(tasks)
+        outcomes = self._outcomes(tasks, told)
         return [
             self._answer(task, text, outcome)
-            for (text, _), task, outcome in zip(asked, tasks, self._outcomes(tasks), strict=True)
+            for (text, _), task, outcome in zip(asked, tasks, outcomes, strict=True)
         ]
 
-    def _outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+    def _outcomes(
+        self, tasks: Sequence[Task], told: Callable[[int, Outcome], None]
+    ) -> list[Outcome]:
         """No candidate sends itself SIGKILL: one that was killed by somebody is asked again."""
-        outcomes = self.pool.run(tasks)
+        outcomes = self.pool.run(tasks, told)
         killed = [i for i, outcome in enumerate(outcomes) if outcome.code == signal.SIGKILL]
         if killed and not self.deadly:
             again = self.pool.run([tasks[i] for i in killed])
@@ -228,12 +265,6 @@ class Oracle:
         task = self._task(draft, text, self.values.sources(draft.program))
         answers = self._run([(text, task)] * count)
         return Frequency(sum(one.verdict is Verdict.SAME for one in answers), count)
-
-    def _repeat_once(self, draft: Draft) -> None:
-        count, self.repeats = self.repeats, 0
-        repeated = self.repeat(draft, count)
-        if repeated.failed < count:
-            raise Flaky(draft, repeated + Frequency(1, 1))
 
     def try_often(self, frequency: Frequency, looped: bool) -> None:
         """From here on a candidate passes only after as many tries as `frequency` asks for: in a
@@ -342,20 +373,6 @@ def _renamed(draft: Draft) -> list[tuple[str, str]]:
         derived = (f"l_{variable}_", f"L_{variable}_") if node.op is Op.INPUT else (name_of(node),)
         pairs += [(one, name) for one in (variable, *derived)]
     return pairs
-
-
-def hinted(draft: Draft, failure: Failure) -> int:
-    """A mask of the calls that the failure names (bit i for the i-th call)."""
-    words = set(re.findall(r"[a-z][a-z0-9_]{2,}", failure.text.lower()))
-    mask = 0
-    for i, node in enumerate(draft.program.calls):
-        name = name_of(node).strip("_")
-        stem = re.sub(r"\d+d?$", "", name)
-        if is_in_kernel(name, failure.kernel) or (
-            name in words or any(len(stem) > 3 and word.startswith(stem) for word in words)
-        ):
-            mask |= 1 << i
-    return mask
 
 
 def _to_json(answer: Answer) -> dict[str, Any]:

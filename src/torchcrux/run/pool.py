@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -86,8 +86,13 @@ class Pool:
         except ServerDiedError:
             self._stop()  # the next one imports it at its start
 
-    def run(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """The outcomes, in the order of `tasks`.
+    def run(
+        self,
+        tasks: Sequence[Task],
+        told: Callable[[int, Outcome], None] = lambda index, outcome: None,
+    ) -> list[Outcome]:
+        """The outcomes, in the order of `tasks`; each is `told`, with its index, as soon as it is
+        known.
 
         Raises `PoolError` when no server can be had, and `TypeError` for a payload that is not
         JSON. After any exception, Ctrl-C too, none of the tasks runs any more.
@@ -103,7 +108,9 @@ class Pool:
         )
         try:
             while not round_.is_over:
-                self._advance(round_)
+                known = self._advance(round_)
+                if known is not None:
+                    told(*known)
         except BaseException:
             self._stop()
             raise
@@ -115,7 +122,7 @@ class Pool:
         self._stop()
         self._scratch.cleanup()
 
-    def _advance(self, round_: _Round) -> None:
+    def _advance(self, round_: _Round) -> tuple[int, Outcome] | None:
         if self._server is None:
             self._server = self._start()
         self._server.wait_until_ready()
@@ -126,8 +133,9 @@ class Pool:
         except ServerDiedError:
             self._stop()
             round_.server_died()
-        else:
-            round_.answer(message["identity"], Outcome.from_json(message["outcome"]))
+            return None
+        outcome = Outcome.from_json(message["outcome"])
+        return round_.answer(message["identity"], outcome), outcome
 
     def _start(self) -> ServerProcess:
         return ServerProcess(
@@ -155,6 +163,7 @@ class _Round:
 
     def __init__(self, frames: Mapping[int, bytes], jobs: int) -> None:
         self._frames = frames
+        self._places = {identity: place for place, identity in enumerate(frames)}
         self._jobs = jobs
         self._waiting = deque(frames)
         self._suspects: deque[int] = deque()
@@ -184,9 +193,11 @@ class _Round:
         self._asked.update(chosen)
         return [self._frames[identity] for identity in chosen]
 
-    def answer(self, identity: int, outcome: Outcome) -> None:
+    def answer(self, identity: int, outcome: Outcome) -> int:
+        """The index of the task that is answered."""
         self._flying.discard(identity)
         self._outcomes[identity] = outcome
+        return self._places[identity]
 
     def server_died(self) -> None:
         for identity in sorted(self._flying):

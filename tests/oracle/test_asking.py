@@ -1,0 +1,112 @@
+"""How the oracle asks: what is recorded when, repeated beside what, and not believed."""
+
+import signal
+
+import pytest
+
+from torchcrux.core.journal import Journal
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.frequency import Frequency
+from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.oracle import Flaky, Oracle
+from torchcrux.passes.base import Draft
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Node, Op, Program, Ref
+from torchcrux.program.spec import Tensor
+from torchcrux.run import Outcome, Status
+
+FAILURE = Failure(Kind.COMPILE_ERROR, Stage.BACKEND, (("RuntimeError", "no"),), ())
+SAME = Outcome(
+    Status.DONE, {"verdict": "same", "failure": FAILURE.to_json(), "reason": "", "seconds": 0.1}
+)
+PASSES = Outcome(Status.DONE, {**SAME.value, "verdict": "passes", "failure": None})
+KILLED = Outcome(Status.SIGNALLED, code=signal.SIGKILL)
+
+
+class Pool:
+    """Gives what it was told to, in rounds; an exception as the last outcome is raised."""
+
+    jobs = 2
+
+    def __init__(self, *rounds):
+        self.rounds = list(rounds)
+        self.asked = []
+
+    def run(self, tasks, told=lambda index, outcome: None):
+        outcomes = self.rounds.pop(0)
+        self.asked.append([task.payload["text"] for task in tasks])
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            told(index, outcome)
+        assert len(outcomes) == len(tasks)
+        return list(outcomes)
+
+
+class NoValues:
+    def ensure(self, drafts):
+        pass
+
+    def sources(self, program):
+        return {}
+
+
+def draft(function):
+    spec = Tensor((2,))
+    nodes = (
+        Node("x", Op.INPUT, spec=spec),
+        Node("y", Op.FUNCTION, f"torch.{function}", (Ref("x"),), spec=spec),
+    )
+    return Draft(Program(nodes, ("y",)), Context())
+
+
+@pytest.fixture
+def oracle(tmp_path):
+    def make(*rounds, **options):
+        journal = Journal(tmp_path / "journal.jsonl")
+        made = Oracle(Pool(*rounds), journal, NoValues(), FAILURE, frozenset("xy"), 9.0, **options)
+        opened.append(journal)
+        return made
+
+    opened = []
+    yield make
+    for journal in opened:
+        journal.close()
+
+
+def test_the_first_failure_is_repeated_beside_the_next_question(oracle):
+    asking = oracle([SAME, PASSES], [PASSES, SAME, SAME, SAME], [])
+    first, _ = asking.ask([draft("sin"), draft("cos")])
+    asking.ask([draft("exp")])
+    asking.ask([draft("exp")])
+    _, second, third = asking.pool.asked
+    assert second[1:] == [first.text] * 3
+    assert third == [] and asking.queries == 6
+
+
+def test_one_that_does_not_come_again_is_flaky_and_what_was_asked_beside_is_kept(oracle):
+    asking = oracle([SAME], [PASSES, SAME, PASSES, SAME])
+    asking.ask([draft("sin")])
+    with pytest.raises(Flaky) as raised:
+        asking.ask([draft("exp")])
+    assert raised.value.seen == Frequency(3, 4)
+    assert len(asking.journal) == 2
+
+
+def test_an_answer_is_on_the_disk_before_the_round_is_over(oracle):
+    asking = oracle([PASSES, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        asking.ask([draft("sin"), draft("cos")])
+    assert len(asking.journal) == 1
+
+
+def test_a_candidate_that_somebody_killed_is_asked_again(oracle):
+    asking = oracle([KILLED, PASSES], [SAME], repeats=0)
+    answers = asking.ask([draft("sin"), draft("cos")])
+    assert [answer.verdict for answer in answers] == [Verdict.SAME, Verdict.PASSES]
+    assert asking.pool.asked[1] == asking.pool.asked[0][:1]
+
+
+def test_one_that_is_killed_each_time_is_another_failure(oracle):
+    (answer,) = oracle([KILLED], [KILLED]).ask([draft("sin")])
+    assert answer.verdict is Verdict.DIFFERENT
