@@ -27,6 +27,7 @@ from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
 from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
 from torchcrux.run import Pool, PoolError, Status, Task
+from torchcrux.run.limits import default_jobs
 
 VERIFIED_RUNS = 3
 MOST_FRESH_RUNS = 12
@@ -144,7 +145,9 @@ class Session:
                 )
             except ValuesLost as error:
                 return replace(base, message=f"{error}. {self._kept()}")
-            base = replace(base, obstacles=_obstacles(values.draft.program))
+            if self.options.jobs is None:
+                self.pool.jobs = min(self.pool.jobs, default_jobs(values.peak))
+            base = replace(base, obstacles=_obstacles(values.draft.program), jobs=self.pool.jobs)
             values.draft = draft
             result = self._reduce(base, draft, captured, values, journal)
             crashed = self.case.failure.kind is Kind.CRASH

@@ -79,3 +79,9 @@ def test_jobs_fit_the_memory(monkeypatch, available, jobs):
     monkeypatch.setattr(limits, "available_memory", lambda: available)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(64))
     assert limits.default_jobs() == (jobs or limits.MOST_JOBS)
+
+
+def test_children_that_need_much_are_fewer(monkeypatch):
+    monkeypatch.setattr(limits, "available_memory", lambda: 16 * 2**30)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
+    assert [limits.default_jobs(gib * 2**30) for gib in (0, 1, 3, 7, 40)] == [8, 8, 4, 2, 1]

@@ -44,6 +44,8 @@ class Values:
     known: dict[str, tuple[str, str]] = field(default_factory=dict)
     refused: str = ""
     tolerant: bool = False
+    peak: int = 0
+    """Bytes that an eager run of the whole program has needed."""
     inputs_seen: dict[str, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,6 +141,7 @@ class Values:
             timeout=self.timeout,
         )
         (outcome,) = self.pool.run([task])
+        self.peak = max(self.peak, outcome.peak_memory or 0)
         if outcome.status is not Status.DONE:
             raise ValuesLost(
                 f"the eager run of the captured graph ended with {outcome.status.value}"

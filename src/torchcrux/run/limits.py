@@ -11,10 +11,18 @@ MEMORY_OF_A_JOB = 3 * 2**29
 MOST_JOBS = 8
 
 
-def default_jobs() -> int:
-    """Children at the same time, by the cores this process may use and the memory left."""
+MEMORY_TO_COMPILE = 2**30
+"""What compiling takes beyond what running in eager does."""
+
+
+def default_jobs(peak: int = 0) -> int:
+    """Children at the same time, by the cores this process may use and the memory left.
+
+    `peak` are the bytes that a child with the largest program needed to run it in eager.
+    """
     cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores, available_memory() // MEMORY_OF_A_JOB, MOST_JOBS))
+    needed = max(MEMORY_OF_A_JOB, peak + MEMORY_TO_COMPILE)
+    return max(1, min(cores, available_memory() // needed, MOST_JOBS))
 
 
 def available_memory() -> int:
