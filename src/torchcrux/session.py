@@ -13,10 +13,11 @@ from pathlib import Path
 
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
-from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.explain.note import note
+from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.message import gist, normalised
+from torchcrux.oracle.message import normalised
 from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
@@ -32,7 +33,6 @@ from torchcrux.run.limits import default_jobs
 VERIFIED_RUNS = 3
 MOST_FRESH_RUNS = 12
 BROKEN_LIMIT = 5
-COMMENTED = 3  # lines of the error in the repro
 SAVE_DATA = "torchcrux.oracle.data:save_data"
 FIRST_TIMEOUT = 300.0
 HANG_SECONDS = 30.0
@@ -380,8 +380,8 @@ class Session:
 
     def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
         """Put the script, and its data if it has some, where the user looks."""
-        note = "" if answer.failure is None else comment(answer.failure)
-        text = oracle.text(draft, note)
+        below = "" if answer.failure is None else note(answer.failure)
+        text = oracle.text(draft, below)
         sources = oracle.values.sources(draft.program)
         data = self.out / "data.safetensors"
         if sources:
@@ -412,14 +412,6 @@ class Session:
 
     def _kept(self) -> str:
         return " ".join([f"What was caught lies in {self.case.folder}.", *self.case.notes])
-
-
-def comment(failure: Failure) -> str:
-    """The error as it shows, shortened to what matters and without paths of this machine."""
-    name, message = failure.exceptions[0]
-    name = name.removeprefix("builtins.")
-    lines = [line.rstrip() for line in gist(message).splitlines() if line.strip()][:COMMENTED]
-    return "\n".join([f"{name}: {lines[0]}", *lines[1:]]) if lines else name
 
 
 def _obstacles(program: Program) -> list[str]:

@@ -1,0 +1,52 @@
+"""The error in a few lines, as a person would paste it: no path of this machine, short numbers."""
+
+from __future__ import annotations
+
+import re
+
+from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.message import gist
+
+LINES = 3
+_WIDTH = 200
+_PATH = re.compile(r"(?<![\w.)\]:/])(?:~|\.{1,2})?(?:/[\w.+@~=-]+)+/([\w.+@~=-]+)")
+_URL = re.compile(r"https?://\S+")
+_HASH = re.compile(r"\b(?:[a-z2-7]{40,}|(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{16,})\b")
+_LONG = re.compile(r"(?<![\w.])-?\d+\.\d{5,}(?:e[-+]?\d+)?")
+_RAISED = re.compile(r"^backend='[^\n]*' raised:$")
+_DIFFERENCE = re.compile(r"^(Greatest absolute difference: .*?)(?: \(up to .*)?$")
+_SAID = ("Greatest absolute difference: ", "Expected ")
+
+
+def shortened(text: str) -> str:
+    """`text` without folders, hashed names and digits that nobody reads. Addresses on the web
+    stay as they are."""
+    pieces, end = [], 0
+    for url in _URL.finditer(text):
+        pieces += [_plain(text[end : url.start()]), url[0]]
+        end = url.end()
+    return "".join([*pieces, _plain(text[end:])])
+
+
+def _plain(text: str) -> str:
+    text = _HASH.sub("…", _PATH.sub(r"\1", text))
+    return _LONG.sub(lambda number: f"{float(number[0]):.4g}", text)
+
+
+def note(failure: Failure) -> str:
+    """What stands below the repro, at most three lines."""
+    name, message = failure.exceptions[0]
+    name = name.removeprefix("builtins.")
+    lines = [line.strip() for line in gist(message).splitlines() if line.strip()]
+    if lines and _RAISED.match(lines[0]) and len(lines) > 1:
+        name, lines = name.rpartition(".")[2], lines[1:]
+    if len(lines) > 1 and lines[0].startswith(("Tensor-likes", "Scalars")):
+        told = next((line for line in lines[1:] if line.startswith(_SAID)), lines[1])
+        found = _DIFFERENCE.match(told)
+        lines = [f"{lines[0]} {found[1] if found else told}"]
+    lines = [_cut(shortened(line)) for line in lines[:LINES]]
+    return "\n".join([f"{name}: {lines[0]}", *lines[1:]]) if lines else name
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 2].rstrip() + " …"
