@@ -235,14 +235,14 @@ def config_changes(module: Any) -> dict[str, Any]:
     """The values of a configuration module that differ from their defaults, by dotted key.
 
     `ConfigModule._config[key].default`, 2.13. Keys that the module itself does not save
-    (`_save_config_ignore`) are left out.
+    (`_save_config_ignore`) are left out, unless they hold a function.
     """
     ignored = set(getattr(module, "_save_config_ignore", ()))
     current = module.get_config_copy()
     return {
         key: value
         for key, value in current.items()
-        if key not in ignored and not _same(value, module._config[key].default)
+        if (key not in ignored or callable(value)) and not _same(value, module._config[key].default)
     }
 
 

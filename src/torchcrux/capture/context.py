@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from torchcrux import _torch
-from torchcrux.capture.backend import backend_of
+from torchcrux.capture.backend import backend_of, installed
+from torchcrux.capture.expression import Expressions, Inexpressible
 from torchcrux.emit.calls import quoted
 from torchcrux.program.context import Context
 
@@ -126,8 +127,13 @@ def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, 
             if is_literal(value):
                 text = quoted(value) if isinstance(value, str) else repr(value)
                 lines.append(f"{name}.{key} = {text}")
-            else:
-                notes.append(f"{name}.{key} has a value that cannot be written down: {value!r}.")
+                continue
+            expressions = Expressions(installed)
+            try:
+                text = expressions.of(value)
+                lines.append(f"{expressions.text()}\n\n{name}.{key} = {text}")
+            except (Inexpressible, OSError, SyntaxError) as reason:
+                notes.append(f"{name}.{key} cannot be written down: {reason}.")
     return tuple(lines)
 
 

@@ -279,6 +279,7 @@ def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
         is_leaf=value.is_leaf or not value.requires_grad,
         symbols=symbols if any(symbols) else (),
         conj=dense.is_conj(),
+        inference=value.is_inference(),
         form=form.text,
         lengths=form.lengths,
         lost=form.lost,

@@ -44,10 +44,11 @@ def script(
     names = variables(program)
     around = surroundings()
     text = folded(function(program, names, around))
-    inputs = [f"{names[node.name]} = {factory(node)}" for node in program.inputs]
+    inputs, inner = _made(program, context, names)
     random = any(uses_random(node) for node in program.inputs)
     call = _accuracy_call if accuracy else _plain_call
     backend, *calls = call(program, context, names)
+    calls = _with_inner(calls, inner)
     if times > 1:
         again = ["torch.compiler.reset()", *calls]
         calls = [f"for _ in range({times}):", *(f"    {line}" for line in again)]
@@ -57,7 +58,12 @@ def script(
     imports = _imports(context, around, [*around.definitions, *text, *body])
     if limit is not None:
         imports.append("import faulthandler")
-    state = [*context.config, *context.setup]
+    state: list[str] = []
+    for setting in context.config:
+        needed, statements = _split_imports(setting)
+        imports += needed
+        state += statements if len(statements) == 1 else ["", *statements, ""]
+    state += context.setup
     if random or context.weighted:
         body.insert(0, "torch.manual_seed(0)")
     load = _load(program)
@@ -76,16 +82,16 @@ def script(
         lines += ["", "", *source]
     lines += [*folded(around.definitions), "", "", *text, "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
-    return "\n".join(lines) + "\n"
+    return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)) + "\n"
 
 
 def probed(program: Program, context: Context, probe: str) -> str:
     """A script that runs `program` once, without a compiler, and calls `probe(name, value)` for
     each input and after each call."""
     names = variables(program)
-    inputs = [f"{names[node.name]} = {factory(node)}" for node in program.inputs]
-    inputs += [f"{probe}({quoted(node.name)}, {names[node.name]})" for node in program.inputs]
-    call = f"f({_arguments(program, names, _changed_leaves(program, context))})"
+    inputs, inner = _made(program, context, names)
+    calls = [f"{probe}({quoted(node.name)}, {names[node.name]})" for node in program.inputs]
+    calls.append(f"f({_arguments(program, names, _changed_leaves(program, context))})")
     around = surroundings()
     text = function(program, names, around, probe)
     return "\n".join(
@@ -103,10 +109,33 @@ def probed(program: Program, context: Context, probe: str) -> str:
             *_load(program),
             "torch.manual_seed(0)",
             *inputs,
-            *_around(context, [call]),
+            *_with_inner(_around(context, calls), inner),
             "",
         ]
     )
+
+
+def _made(
+    program: Program, context: Context, names: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """The lines that make the inputs; apart, those that stand in inference mode."""
+    outer: list[str] = []
+    inner: list[str] = []
+    for node in program.inputs:
+        line = f"{names[node.name]} = {factory(node)}"
+        if context.inference and any(spec.inference for spec in tensors(node.spec)):
+            inner.append(line + ".clone()" * (node.value is Value.STORED))
+        else:
+            outer.append(line)
+    return outer, inner
+
+
+def _with_inner(lines: list[str], inner: list[str]) -> list[str]:
+    """`lines` with `inner` at the beginning of their scope of inference mode."""
+    if not inner:
+        return lines
+    at = next(i for i, line in enumerate(lines) if line.startswith("with torch.inference_mode("))
+    return [*lines[: at + 1], *(f"    {line}" for line in inner), *lines[at + 1 :]]
 
 
 def _environment(context: Context) -> list[str]:
@@ -151,7 +180,7 @@ def _load(program: Program) -> list[str]:
 def _imports(context: Context, around: Around, text: list[str]) -> list[str]:
     whole = "\n".join(text)
     used = {name for name in ("F", "math", "operator") if _uses(whole, name)}
-    modules = {_module_of(line) for line in context.config} - {""}
+    modules = {_module_of(setting.splitlines()[-1]) for setting in context.config} - {""}
     found = ["import torch", *around.imports, *(f"import {module}" for module in modules)]
     found += [f"import {module}" for module in ("math", "operator") if module in used]
     if "F" in used:

@@ -38,7 +38,9 @@ class DropItem:
         return replace(draft, context=replace(draft.context, **{self.field: left}))
 
     def __str__(self) -> str:
-        return f"without {self.item[0] if self.field == 'options' else self.item}"
+        if self.field == "options":
+            return f"without {self.item[0]}"
+        return f"without {self.item.splitlines()[-1]}"  # a setting may stand behind a function
 
 
 @dataclass(frozen=True, slots=True)

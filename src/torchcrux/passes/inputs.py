@@ -20,6 +20,7 @@ class PlainInput:
     contiguous: bool = False
     dense: bool = False
     one_item: bool = False
+    usual: bool = False
 
     def apply(self, draft: Draft) -> Draft:
         node = draft.program.by_name.get(self.name)
@@ -39,6 +40,8 @@ class PlainInput:
             spec = replace(spec, form="", lengths=())
         if self.one_item and spec.lengths:
             spec = replace(spec, lengths=(sum(spec.lengths),))
+        if self.usual:
+            spec = replace(spec, inference=False)
         if self.requires_grad is not None:
             spec = replace(spec, requires_grad=self.requires_grad, is_leaf=True)
         return replace(spec, is_leaf=True)
@@ -115,6 +118,8 @@ class Layout:
                 yield PlainInput(node.name, "is contiguous", contiguous=True)
             if any(spec.form or spec.lengths for spec in _specs(node)):
                 yield PlainInput(node.name, "is a dense tensor", dense=True)
+            if draft.context.inference and any(spec.inference for spec in _specs(node)):
+                yield PlainInput(node.name, "is made outside of inference mode", usual=True)
             if any(len(spec.lengths) > 1 for spec in _specs(node)):
                 yield PlainInput(node.name, "has one item", one_item=True)
 

@@ -23,7 +23,8 @@ class Backend:
 class Context:
     """Arguments of ``torch.compile`` and ambient modes, as they were when the compiler was called.
 
-    `config` are Python statements that set what differs from its default. `around` are the texts
+    `config` are Python statements that set what differs from its default; one whose value is a
+    function stands behind the text that defines it. `around` are the texts
     of context managers that enclosed the call (autocast). `setup` are statements for global state
     (default dtype, determinism). `environment` are variables that the script itself has set,
     `operators` dotted names of operators with the text that registers them.

@@ -13,7 +13,8 @@ class Tensor:
 
     `low` and `high` are the least and greatest element of an integer or boolean tensor, in eager.
     `symbols[d]` names the symbolic size of dimension d, empty where the size is static; the tuple
-    is empty when all sizes are static. `conj` is set for a lazily conjugated view.
+    is empty when all sizes are static. `conj` is set for a lazily conjugated view, `inference` for
+    a tensor that was made in inference mode.
 
     A tensor that is not dense is described by way of a dense one: `form` is how a sparse or
     quantized tensor is made of it (``{}`` in the text), `lengths` are the rows of it that each item
@@ -30,6 +31,7 @@ class Tensor:
     high: int | None = None
     symbols: tuple[str, ...] = ()
     conj: bool = False
+    inference: bool = False
     form: str = ""
     lengths: tuple[int, ...] = ()
     lost: str = ""
