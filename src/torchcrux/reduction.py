@@ -98,9 +98,13 @@ class Reducer:
                 else:
                     draft = self._apply(one, draft)
             changed = draft != before
+        self.certify(draft)
+        return draft
+
+    def certify(self, draft: Draft) -> None:
+        """Ask every single further edit of `draft`. It is minimal if none is the same failure."""
         self.necessary = self._certificate(draft)
         self.minimal = not any(one.verdict is Verdict.SAME for one in self.necessary)
-        return draft
 
     def most_faithful(self) -> Draft:
         """What was captured, uncut, with its context and its values."""

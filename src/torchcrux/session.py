@@ -13,7 +13,8 @@ from pathlib import Path
 
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
-from torchcrux.explain.note import note
+from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
+from torchcrux.explain.note import conditions, note
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
@@ -26,6 +27,7 @@ from torchcrux.passes import ALL, Draft, Pass
 from torchcrux.pools import constants, open_pool, prepare
 from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
+from torchcrux.report.issue import with_issue
 from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
 from torchcrux.run import Pool, PoolError, Status, Task
 from torchcrux.run.limits import default_jobs
@@ -72,6 +74,7 @@ def reduce_case(
     if result.program is None and result.status == "not_reproduced" and variables:
         options.progress("once more, with the environment variables that the script has set")
         result = _attempt(case, out, options, second, started)
+    result = with_issue(result)
     write(result)
     return result
 
@@ -113,6 +116,7 @@ class Session:
     glance: bool = False
     """Ask only about what the failure names: whether more is to be had is found out cheaply."""
     finds: dict[str, Find] = field(default_factory=dict)
+    explained: Explanation = field(default_factory=Explanation)
 
     def run(self) -> Result:
         if self.case.program is None or self.case.context is None:
@@ -196,6 +200,7 @@ class Session:
         journal: Journal,
         eager: str = "",
     ) -> Result:
+        self.explained = Explanation()
         hang = self._hang_seconds()
         timeout = self.options.timeout or self._timeout()
         oracle = Oracle(
@@ -319,6 +324,15 @@ class Session:
     ) -> Result:
         best, answer = reducer.best, reducer.best_answer
         assert best is not None and answer is not None and answer.failure is not None
+        lower = Layers(best.context.backend.name, best, answer)
+        if status == "reduced" and not self._is_late():
+            self.options.progress("explain: what makes it pass")
+            lower = layers(oracle, best, answer)
+            if lower.draft != best:
+                best, answer = lower.draft, lower.answer
+                reducer.certify(best)
+            self.explained = explanation(oracle, best, lower)
+        assert answer.failure is not None
         self.options.progress("verify: three fresh interpreters")
         best = self._with_needed_variables(oracle, best, answer)
         text = (self.out / "repro.py").read_text(encoding="utf-8")
@@ -351,8 +365,15 @@ class Session:
             program=best.program,
             seconds=time.monotonic() - self.started,
             verified_runs=sum(one is None for one in differences),
-            minimal=reducer.minimal and status == "reduced",
-            necessary=[(one.change, one.verdict.value) for one in reducer.necessary],
+            queries=oracle.queries,
+            layer=lower.name,
+            layers=[(name, verdict.value) for name, verdict in lower.verdicts],
+            minimal=reducer.minimal and status == "reduced" and not oracle.broken,
+            necessary=[
+                *((one.change, one.verdict.value) for one in reducer.necessary),
+                *((change, Verdict.PASSES.value) for change in self.explained.near),
+            ],
+            workarounds=self.explained.workarounds,
             origin=origins(best.program),
             files=files,
         )
@@ -374,6 +395,10 @@ class Session:
         self._write(oracle, best, answer)
         return best
 
+    def _is_late(self) -> bool:
+        budget = self.options.budget
+        return budget is not None and time.monotonic() > self.started + budget
+
     def _fresh(self, times: int) -> list[Run]:
         """Run repro.py as it is now in fresh interpreters."""
         return run_fresh(self.out / "repro.py", times, self._timeout(), constants(self.pool))
@@ -381,6 +406,7 @@ class Session:
     def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
         """Put the script, and its data if it has some, where the user looks."""
         below = "" if answer.failure is None else note(answer.failure)
+        below += conditions(self.explained.near)
         text = oracle.text(draft, below)
         sources = oracle.values.sources(draft.program)
         data = self.out / "data.safetensors"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.message import gist
 
 LINES = 3
 _WIDTH = 200
+_TOLD = 3
+_CAST = re.compile(r"^(\w+): \w+ → (\w+)$")
 _PATH = re.compile(r"(?<![\w.)\]:/])(?:~|\.{1,2})?(?:/[\w.+@~=-]+)+/([\w.+@~=-]+)")
 _URL = re.compile(r"https?://\S+")
 _HASH = re.compile(r"\b(?:[a-z2-7]{40,}|(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{16,})\b")
@@ -50,3 +53,9 @@ def note(failure: Failure) -> str:
 
 def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else line[: _WIDTH - 2].rstrip() + " …"
+
+
+def conditions(changes: Sequence[str]) -> str:
+    """A line on what makes the repro pass, to follow the error; empty if nothing is known."""
+    told = "; ".join(_CAST.sub(r"\1 in \2", change) for change in changes[:_TOLD])
+    return f"\nPasses with {told}" if told else ""

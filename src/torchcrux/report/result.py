@@ -53,6 +53,8 @@ class Result:
     verified_runs: int = 0
     minimal: bool = False
     necessary: Sequence[tuple[str, str]] = ()
+    layers: Sequence[tuple[str, str]] = ()
+    workarounds: Sequence[str] = ()
     finds: Sequence[Find] = ()
     origin: Sequence[tuple[str, Origin]] = ()
     obstacles: Sequence[str] = ()
@@ -117,7 +119,8 @@ class Result:
                 }
                 for operation, origin in self.origin
             ],
-            workarounds=[],
+            layers=[{"backend": name, "verdict": verdict} for name, verdict in self.layers],
+            workarounds=[{"change": change, "verified": True} for change in self.workarounds],
             obstacles=list(self.obstacles),
             broken=self.broken,
             versions=versions(),

@@ -1,0 +1,89 @@
+"""`issue.md`: what a maintainer of the compiler needs, ready to paste."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torchcrux.explain.note import note
+from torchcrux.report.result import Result, versions, write_atomically
+
+_LISTED = 8
+_TITLE = 120
+_OUTCOME = {
+    "accuracy": "Eager is right; what is compiled computes something else.",
+    "compile_error": "Eager runs; compiling raises an exception.",
+    "runtime_error": "Eager runs; what is compiled raises an exception.",
+    "crash": "Eager runs; the process dies with `torch.compile`.",
+    "hang": "Eager runs; with `torch.compile` it does not end.",
+}
+
+
+def with_issue(result: Result) -> Result:
+    """The result with its issue.md written beside it, if there is a repro that was verified."""
+    if result.folder is None:
+        return result
+    path = result.folder / "issue.md"
+    if not (result.text and result.failure and result.verified_runs):
+        path.unlink(missing_ok=True)
+        return result
+    write_atomically(path, issue(result))
+    return replace(result, files={**result.files, "issue": path.name})
+
+
+def issue(result: Result) -> str:
+    """Markdown, without paths of this machine. The result must have a failure and a text."""
+    assert result.failure is not None
+    error = note(result.failure)
+    parts = [
+        f"# {_title(error)}",
+        _OUTCOME.get(result.failure.kind.value, "Eager runs; with `torch.compile` it fails."),
+        _fenced(result.text, "python"),
+        _fenced(error),
+        f"Layer: `{result.layer}`." + _others(result),
+    ]
+    if result.frequency:
+        parts.append(f"It does not fail always: {result.frequency} times.")
+    passing = [change for change, verdict in result.necessary if verdict == "passes"]
+    if passing:
+        parts.append(_listed("It passes with any one of these changes:", passing))
+    if result.workarounds:
+        parts.append(_listed("Workarounds, tried on this script:", result.workarounds))
+    used = ", ".join(f"{name} {version}" for name, version in versions().items())
+    parts.append(f"Versions: {used}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(error: str) -> str:
+    line = error.splitlines()[0]
+    return line if len(line) <= _TITLE else line[: _TITLE - 2].rstrip() + " …"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """In a fence longer than any in `text`."""
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _code(text: str) -> str:
+    longest = max((len(ticks) for ticks in re.findall("`+", text)), default=0)
+    ticks = "`" * (longest + 1)
+    return f"{ticks} {text} {ticks}" if longest else f"`{text}`"
+
+
+def _listed(heading: str, items: Sequence[str]) -> str:
+    lines = [_code(" ".join(item.split())) for item in items[:_LISTED]]
+    return "\n".join([heading, "", *(f"- {line}" for line in lines)])
+
+
+def _others(result: Result) -> str:
+    """What each backend below the default one does; the layer itself is named before."""
+    said = {"passes": "passes", "same": "fails in the same way", "different": "fails otherwise"}
+    told = [
+        f"`{name}` {said[verdict]}"
+        for name, verdict in result.layers
+        if verdict in said and name != result.layer
+    ]
+    return f" Of the other backends {', '.join(told)}." if told else ""

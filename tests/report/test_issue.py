@@ -1,0 +1,70 @@
+"""What is pasted into an issue."""
+
+from __future__ import annotations
+
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.report.issue import issue, with_issue
+from torchcrux.report.result import Result, versions
+
+
+def result(**changes):
+    error = (("ValueError", "no kernel in /home/me/model/lower.py"),)
+    plain = {
+        "status": "reduced",
+        "failure": Failure(Kind.COMPILE_ERROR, Stage.BACKEND, error, ()),
+        "layer": "aot_eager",
+        "layers": (("eager", "passes"), ("aot_eager", "same")),
+        "text": "import torch\n",
+        "necessary": (("x: float32 → float64", "passes"), ("x all ones", "different")),
+        "workarounds": ("torch.compile(…, dynamic=False)",),
+    }
+    return Result(**{**plain, **changes})
+
+
+def test_it_says_what_fails_and_what_passes():
+    used = ", ".join(f"{name} {version}" for name, version in versions().items())
+    assert (
+        issue(result())
+        == f"""\
+# ValueError: no kernel in lower.py
+
+Eager runs; compiling raises an exception.
+
+```python
+import torch
+```
+
+```
+ValueError: no kernel in lower.py
+```
+
+Layer: `aot_eager`. Of the other backends `eager` passes.
+
+It passes with any one of these changes:
+
+- `x: float32 → float64`
+
+Workarounds, tried on this script:
+
+- `torch.compile(…, dynamic=False)`
+
+Versions: {used}.
+"""
+    )
+
+
+def test_a_fence_is_longer_than_what_it_holds():
+    assert "````python\ny = '```'\n````" in issue(result(text="y = '```'\n"))
+
+
+def test_nothing_is_said_about_what_is_not_known():
+    text = issue(result(layers=(), necessary=(), workarounds=()))
+    assert "passes" not in text and "Workarounds" not in text
+
+
+def test_it_is_written_only_for_what_was_verified(tmp_path):
+    written = with_issue(result(folder=tmp_path, verified_runs=3))
+    assert written.files["issue"] == "issue.md"
+    assert (tmp_path / "issue.md").read_text(encoding="utf-8") == issue(written)
+    assert with_issue(result(folder=tmp_path)).files == {}
+    assert not (tmp_path / "issue.md").exists()
