@@ -228,3 +228,26 @@ def test_only_the_chosen_passes_run():
     final, _, _ = reduced(draft, keeps("torch.relu"), passes=context)
     assert final.program.operations == 20
     assert final.context.mode is None
+
+
+class Excusing(FakeOracle):
+    """What passes still differs from eager, by rounding."""
+
+    def ask(self, drafts):
+        return [
+            replace(answer, reason="rounding") if answer.verdict is Verdict.PASSES else answer
+            for answer in super().ask(drafts)
+        ]
+
+
+def test_a_difference_that_is_excused_is_not_said_to_pass():
+    def fails(draft):
+        return "torch.relu" in targets(draft) and draft.context.dynamic is True
+
+    start = replace(chain(8, c3="torch.relu"), context=Context(dynamic=True))
+    told = []
+    for oracle in (FakeOracle, Excusing):
+        reducer = Reducer(oracle(fails), start, on_best=lambda *found: None)
+        assert targets(reducer.run()) == ["torch.relu"]
+        told.append(any(one.verdict is Verdict.PASSES for one in reducer.necessary))
+    assert told == [True, False]

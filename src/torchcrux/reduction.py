@@ -267,7 +267,8 @@ class Reducer:
         return tuple(
             Necessary(_worded(str(edit), names), answer.verdict)
             for (_, edit), answer in zip(edits, answers, strict=True)
-            if answer.verdict in (Verdict.SAME, Verdict.PASSES, Verdict.DIFFERENT)
+            if answer.verdict in (Verdict.SAME, Verdict.DIFFERENT)
+            or (answer.verdict is Verdict.PASSES and not answer.reason)  # none that is excused
         )
 
 
