@@ -43,6 +43,11 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 show_default=True,
                 help="What counts as failing; auto takes what happens by itself.",
             ),
+            click.option(
+                "--bound",
+                type=click.FloatRange(0, min_open=True),
+                help="Seconds: what is too slow.",
+            ),
             click.option("--jobs", type=click.IntRange(1), help="Candidates judged at once."),
             click.option("--budget", type=click.FloatRange(0), help="Stop after so many seconds."),
             click.option("--timeout", type=click.FloatRange(0), help="Seconds for one candidate."),
@@ -124,7 +129,7 @@ def _chosen(chosen: dict[str, Any], ui: terminal.Terminal) -> Any:
         passes=passes,
         progress=ui.progress,
     )
-    return Choices(out=chosen["out"], check=chosen["check"], options=options)
+    return Choices(out=chosen["out"], check=chosen["check"], options=options, bound=chosen["bound"])
 
 
 def _our_fault(error: Exception) -> str:

@@ -14,6 +14,7 @@ from torchcrux.capture.script import Caught, Ending, run_script
 from torchcrux.capture.standby import Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.slowness import LEAST, named_bound
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.pools import EarlyPool
 from torchcrux.report.result import Result, write, write_atomically
@@ -37,6 +38,7 @@ class Choices:
     out: Path | None
     check: str
     options: Options
+    bound: float | None = None
 
 
 def run_command(
@@ -155,6 +157,8 @@ def _catch(
         say=ui.say,
         watch=early.watch,
     )
+    if check == "slow":
+        return _catch_slow(target, args, module, choices, folder, ui, caught)
     unexplained = caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
     if check != "auto" or not unexplained:
         return caught
@@ -167,8 +171,39 @@ def _catch(
     )
     if again.case is not None:
         return again
-    message = f"{caught.message} Each of its compiled graphs computes what eager does."
-    return replace(caught, message=message)
+    caught = replace(
+        caught, message=f"{caught.message} Each of its compiled graphs computes what eager does."
+    )
+    said = "" if caught.exception is None else caught.exception.message
+    bound = choices.bound or named_bound(said, caught.slowest)
+    if bound is None:
+        return caught
+    choices = replace(choices, bound=bound)
+    return _catch_slow(target, args, module, choices, folder, ui, caught)
+
+
+def _catch_slow(
+    target: str,
+    args: tuple[str, ...],
+    module: bool,
+    choices: Choices,
+    folder: Path,
+    ui: Terminal,
+    caught: Caught,
+) -> Caught:
+    """Run the script again, to catch the compilation that takes too long; `caught` if none does."""
+    bound = choices.bound or caught.slowest / 2
+    if caught.slowest < max(bound, LEAST):
+        message = f"{caught.message} Its slowest compilation took {caught.slowest:.1f} s."
+        return caught if caught.case else replace(caught, message=message)
+    ui.say(
+        f"Compiling one graph has taken {caught.slowest:.1f} s; more than {bound:g} s is too long."
+        " Running the script again, to catch that graph."
+    )
+    again = run_script(
+        target, args, module=module, check=f"slow:{bound}", folder=folder / "3", quiet_output=True
+    )
+    return caught if again.case is None else again
 
 
 def _nothing(caught: Caught) -> Result:

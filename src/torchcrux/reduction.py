@@ -301,7 +301,10 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
 
 
 def _forms(failure: Failure) -> tuple[Form, ...]:
-    if failure.kind is Kind.COMPILE_ERROR and failure.stage is not Stage.BACKWARD:
+    if (
+        failure.kind in (Kind.COMPILE_ERROR, Kind.SLOW_COMPILE)
+        and failure.stage is not Stage.BACKWARD
+    ):
         return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
     if failure.kind in (Kind.CRASH, Kind.HANG):  # no values may have been kept
         if (failure.metric or {}).get("during") == "compile":

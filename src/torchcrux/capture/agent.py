@@ -1,7 +1,7 @@
 """Runs a user's program and watches what it compiles.
 
-    python -m torchcrux.capture.agent --cases DIR --check error|accuracy --limit SECONDS
-        --keep GRAPH:CALLS [-m] TARGET ARGS...
+    python -m torchcrux.capture.agent --cases DIR --check error|accuracy|slow:SECONDS
+        --limit SECONDS --keep GRAPH:CALLS [-m] TARGET ARGS...
 
 `--limit` is for one compilation or call; 0 leaves it to us. `--keep` names the graph whose inputs
 are laid on disk before it is compiled or called ("-" for none).
@@ -23,8 +23,8 @@ from torchcrux.capture.standby import STANDBY, Keep, Standby
 from torchcrux.capture.watching import Watching
 
 USAGE = (
-    "usage: python -m torchcrux.capture.agent --cases DIR --check error|accuracy --limit SECONDS"
-    " --keep GRAPH:CALLS [-m] TARGET ..."
+    "usage: python -m torchcrux.capture.agent --cases DIR --check error|accuracy|slow:SECONDS"
+    " --limit SECONDS --keep GRAPH:CALLS [-m] TARGET ..."
 )
 _OPTIONS = ["--cases", "--check", "--limit", "--keep"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,7 @@ from torchcrux.capture.spelling import Spelling
 from torchcrux.capture.standby import Standby
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.fatal import During
+from torchcrux.oracle.slowness import slow
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, targets
@@ -80,16 +82,20 @@ class WrongNumbers(Exception):
 
 
 class Stopped(BaseException):
-    """Ends the script once wrong numbers have been found."""
+    """Ends the script once wrong numbers, or a compilation too slow, have been found."""
 
 
 @dataclass
 class Watcher:
-    """`install` patches the modules it names once they are there; `undo` takes that back."""
+    """`install` patches the modules it names once they are there; `undo` takes that back.
+
+    With `bound` a compilation that takes more seconds is a failure.
+    """
 
     records: Records
     checker: Checker | None = None
     standby: Standby | None = None
+    bound: float | None = None
     _spelling: Spelling | None = None
     _local: threading.local = field(default_factory=threading.local)
     _by_class: weakref.WeakKeyDictionary[type, Graph] = field(
@@ -134,6 +140,7 @@ class Watcher:
         if found is not None and self.checker is not None:
             around = self.checker.compiling(gm)
         before = None if found is None else self._ours(self._begin_compile, *found)
+        started = time.perf_counter()
         try:
             with around:
                 compiled = original(output_graph, gm, inputs)
@@ -146,7 +153,21 @@ class Watcher:
             self._end(before)
         if found is not None:
             output_graph.__torchcrux_graph__ = found[0]
+            if self._ours(self._compiled, *found, time.perf_counter() - started):
+                raise Stopped
         return compiled
+
+    def _compiled(self, graph: Graph, tensors: Mapping[str, torch.Tensor], seconds: float) -> bool:
+        """Whether it took too long, and the script is to end."""
+        status = self.records.status
+        status.slowest = max(status.slowest, seconds)
+        too_long = self.bound is not None and seconds > self.bound
+        if self.bound is not None and too_long:
+            failure = slow(seconds, self.bound)
+            self.records.add(graph.program, graph.context, failure, tensors, notes=graph.notes)
+            status.stopped = True
+        self.records.save()
+        return too_long
 
     def _note(
         self, output_graph: Any, gm: torch.fx.GraphModule, inputs: Sequence[Any]

@@ -40,7 +40,8 @@ class Status:
 
     `cases` are folder names, in the order of the failures; `maybe` those among them that Dynamo
     answers with a fallback to eager unless the user forbade it. `broken` are tracebacks of our own
-    errors. `stopped` is true if the accuracy check ended the script.
+    errors. `stopped` is true if a check of ours ended the script. `slowest` is the longest that
+    the compiler took for one graph, in seconds.
     """
 
     phase: str = "running"
@@ -51,6 +52,7 @@ class Status:
     dropped: int = 0
     uncaught: Uncaught | None = None
     stopped: bool = False
+    slowest: float = 0.0
     broken: list[str] = field(default_factory=list)
 
 

@@ -41,7 +41,7 @@ class Caught:
     swallowed (then `swallowed` is true). `others` are the further ones. `message` says in a
     sentence what happened, for the user. `broken` are tracebacks of our own errors, which never
     reached the program. `keep`, given to another run, brings the inputs of a graph that killed the
-    program.
+    program. `slowest` is the longest that the compiler took for one graph, in seconds.
     """
 
     ending: Ending
@@ -55,6 +55,7 @@ class Caught:
     graphs: int = 0
     broken: tuple[str, ...] = ()
     keep: Keep | None = None
+    slowest: float = 0.0
 
 
 def run_script(
@@ -74,12 +75,13 @@ def run_script(
 ) -> Caught:
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
-    `check` is "error" or "accuracy". `env` replaces the environment. With `quiet_output` the
-    program's output is dropped. With `hangs` the program is ended when one compilation, or one
-    call of a compiled graph, takes more than `limit` seconds (by default, what is not plausible);
-    `say` tells the user. `watch` is called now and then with the folder in which the program lays
-    down its graphs. The program inherits stdin and the terminal; Ctrl-C reaches it as
-    it would without us, and we go on once it has ended.
+    `check` is "error", "accuracy", or "slow:" with the seconds that one compilation may take.
+    `env` replaces the environment. With `quiet_output` the program's output is dropped. With
+    `hangs` the program is ended when one compilation, or one call of a compiled graph, takes more
+    than `limit` seconds (by default, what is not plausible); `say` tells the user. `watch` is
+    called now and then with the folder in which the program lays down its graphs. The program
+    inherits stdin and the terminal; Ctrl-C reaches it as it would without us, and we go on once it
+    has ended.
     """
     if not module:
         problem = _unreadable(Path(target))
@@ -167,6 +169,7 @@ def _judge(folder: Path, ended: Ended, target: str, *, module: bool) -> Caught:
         "exception": status.uncaught,
         "signal": number,
         "graphs": status.graphs,
+        "slowest": status.slowest,
         "broken": broken,
     }
     if last is not None:
@@ -183,8 +186,10 @@ def _judge(folder: Path, ended: Ended, target: str, *, module: bool) -> Caught:
         case = cases.pop(chosen)
         own = status.uncaught is not None and status.uncaught.case == chosen
         swallowed = not own and not status.stopped
-        wrong = case.failure.kind is Kind.ACCURACY
-        message = "Wrong numbers were found" if wrong else f"{case.failure.exception} was caught"
+        message = {
+            Kind.ACCURACY: "Wrong numbers were found",
+            Kind.SLOW_COMPILE: "A compilation that takes too long was found",
+        }.get(case.failure.kind, f"{case.failure.exception} was caught")
         message += ", which the program itself swallowed." if swallowed else "."
         return Caught(
             Ending.CAUGHT,

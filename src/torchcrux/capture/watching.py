@@ -18,7 +18,8 @@ CONVERT_FRAME = "torch._dynamo.convert_frame"
 class Watching:
     """`watcher` is None until Dynamo has been imported; until then nothing here imports torch.
 
-    `check` is "error" or "accuracy". `standby` is for a process that somebody waits for.
+    `check` is "error", "accuracy", or "slow:" with the seconds that one compilation may take.
+    `standby` is for a process that somebody waits for.
     """
 
     def __init__(self, records: Records, check: str, standby: Standby | None = None) -> None:
@@ -77,5 +78,7 @@ class Watching:
                 from torchcrux.capture.accuracy import AccuracyChecker
 
                 checker = AccuracyChecker()
-            self.watcher = Watcher(self.records, checker, self.standby)
+            name, _, seconds = self._check.partition(":")
+            bound = float(seconds) if name == "slow" else None
+            self.watcher = Watcher(self.records, checker, self.standby, bound)
         return self.watcher

@@ -18,6 +18,7 @@ from torchcrux.emit.inputs import factory, tensors, uses_random
 from torchcrux.emit.layout import WIDTH, folded
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random
+from torchcrux.oracle.slowness import SAID
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Program, Value, targets
 from torchcrux.program.spec import Sequence, Tensor
@@ -33,11 +34,13 @@ def script(
     note: str = "",
     limit: float | None = None,
     times: int = 1,
+    bound: float | None = None,
 ) -> str:
     """The script that compiles `program` under `context` and fails if the compiler does.
 
     With `accuracy` it compares with eager. `note` is put at the end, as comments. With `limit` it
-    ends with a traceback after so many seconds. It compiles and runs anew `times` times.
+    ends with a traceback after so many seconds. It compiles and runs anew `times` times. With
+    `bound` it fails if compiling takes more than so many seconds.
 
     Raises emit.inputs.Unmakeable if an input cannot be made by a script.
     """
@@ -49,6 +52,8 @@ def script(
     call = _accuracy_call if accuracy else _plain_call
     backend, *calls = call(program, context, names)
     calls = _with_inner(calls, inner)
+    if bound is not None:
+        calls = _timed(calls, context, bound)
     if times > 1:
         again = ["torch.compiler.reset()", *calls]
         calls = [f"for _ in range({times}):", *(f"    {line}" for line in again)]
@@ -58,6 +63,8 @@ def script(
     imports = _imports(context, around, [*around.definitions, *text, *body])
     if limit is not None:
         imports.append("import faulthandler")
+    if bound is not None:
+        imports.append("import time")
     state: list[str] = []
     for setting in context.config:
         needed, statements = _split_imports(setting)
@@ -212,6 +219,18 @@ def compiler(context: Context) -> list[str]:
     if context.fullgraph:
         keywords.append("fullgraph=True")
     return [f"backend = {_backend(context.backend)}", f"torch.compile(f, {', '.join(keywords)})"]
+
+
+def _timed(calls: list[str], context: Context, bound: float) -> list[str]:
+    """The calls between two looks at the clock, after what happens once in a process."""
+    warm = "torch.compile(torch.neg, backend=backend)(torch.ones(2))  # what happens only once"
+    return [
+        warm,
+        "start = time.perf_counter()",
+        *calls,
+        "seconds = time.perf_counter() - start",
+        f'assert seconds < {bound:g}, f"{SAID} {{seconds:.1f}} s, more than {bound:g} s"',
+    ]
 
 
 def _backend(backend: Backend) -> str:

@@ -25,6 +25,7 @@ from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.signature import why_different
+from torchcrux.oracle.slowness import bound_of
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
@@ -108,6 +109,7 @@ class Oracle:
             note=note,
             limit=self.hang,
             times=self.times,
+            bound=bound_of(self.expected),
         )
 
     @property
