@@ -21,6 +21,7 @@ from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import normalised
 from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
+from torchcrux.oracle.steadiness import Unsteady, unsteady
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
 from torchcrux.oracle.verify import Run, difference, run_fresh
 from torchcrux.passes import ALL, Draft, Pass
@@ -153,6 +154,9 @@ class Session:
                 self.pool.jobs = min(self.pool.jobs, default_jobs(values.peak))
             base = replace(base, obstacles=_obstacles(values.draft.program), jobs=self.pool.jobs)
             values.draft = draft
+            shaky = unsteady(values) if self.case.failure.kind is Kind.ACCURACY else None
+            if shaky is not None:
+                return replace(base, status="not_a_bug", message=_disagrees(shaky))
             result = self._reduce(base, draft, captured, values, journal)
             crashed = self.case.failure.kind is Kind.CRASH
             if result.status == "not_reproduced" and crashed and values.refused:
@@ -438,6 +442,13 @@ class Session:
 
     def _kept(self) -> str:
         return " ".join([f"What was caught lies in {self.case.folder}.", *self.case.notes])
+
+
+def _disagrees(found: Unsteady) -> str:
+    node = found.node
+    where = f" at {node.origin.file}:{node.origin.line}" if node.origin else ""
+    called = node.target.rpartition(".")[2] or node.name
+    return f"Eager does not agree with itself: {called}{where} {found.why}."
 
 
 def _obstacles(program: Program) -> list[str]:
