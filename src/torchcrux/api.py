@@ -14,8 +14,9 @@ from torchcrux.capture.api import NothingCaught, capture
 from torchcrux.capture.records import Records
 from torchcrux.capture.watching import Watching
 from torchcrux.case import Case
+from torchcrux.output import new_folder
 from torchcrux.report.result import Result
-from torchcrux.session import Options, new_folder, reduce_case
+from torchcrux.session import Options, reduce_case
 
 __all__ = ["NothingCaught", "Watch", "capture", "reduce", "watch"]
 

@@ -16,10 +16,11 @@ from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.slowness import LEAST, named_bound
 from torchcrux.oracle.verify import difference, run_fresh
+from torchcrux.output import new_folder
 from torchcrux.pools import EarlyPool
 from torchcrux.report.result import Result, write, write_atomically
 from torchcrux.report.terminal import Terminal
-from torchcrux.session import Options, new_folder, reduce_case
+from torchcrux.session import Options, reduce_case
 
 OUT = Path("torchcrux-out")
 USAGE_ERROR, NO_REPRO = 2, 3

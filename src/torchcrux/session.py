@@ -14,29 +14,27 @@ from pathlib import Path
 from torchcrux.case import Case
 from torchcrux.core.journal import Journal
 from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
-from torchcrux.explain.note import conditions, note
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.message import normalised
-from torchcrux.oracle.oracle import REPEATS, Answer, Flaky, Oracle
+from torchcrux.oracle.oracle import REPEATS, Flaky, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
-from torchcrux.oracle.steadiness import Unsteady, unsteady
+from torchcrux.oracle.steadiness import unsteady
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
-from torchcrux.oracle.verify import Run, difference, run_fresh
+from torchcrux.oracle.verify import difference
+from torchcrux.output import Output
 from torchcrux.passes import ALL, Draft, Pass
-from torchcrux.pools import constants, open_pool, prepare
+from torchcrux.pools import open_pool, prepare
 from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
 from torchcrux.report.issue import with_issue
-from torchcrux.report.result import Find, Result, Sizes, origins, write, write_atomically
-from torchcrux.run import Pool, PoolError, Status, Task
+from torchcrux.report.result import Result, Sizes, origins, write, write_atomically
+from torchcrux.run import Pool
 from torchcrux.run.limits import default_jobs
 
 VERIFIED_RUNS = 3
 MOST_FRESH_RUNS = 12
 BROKEN_LIMIT = 5
-SAVE_DATA = "torchcrux.oracle.data:save_data"
 FIRST_TIMEOUT = 300.0
 HANG_SECONDS = 30.0
 """A script that hangs ends itself after so long, at most: a fresh interpreter may take ten seconds
@@ -116,8 +114,10 @@ class Session:
     started: float
     glance: bool = False
     """Ask only about what the failure names: whether more is to be had is found out cheaply."""
-    finds: dict[str, Find] = field(default_factory=dict)
-    explained: Explanation = field(default_factory=Explanation)
+    output: Output = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.output = Output(self.out, self.pool)
 
     def run(self) -> Result:
         if self.case.program is None or self.case.context is None:
@@ -156,7 +156,7 @@ class Session:
             values.draft = draft
             shaky = unsteady(values) if self.case.failure.kind is Kind.ACCURACY else None
             if shaky is not None:
-                return replace(base, status="not_a_bug", message=_disagrees(shaky))
+                return replace(base, status="not_a_bug", message=str(shaky))
             result = self._reduce(base, draft, captured, values, journal)
             crashed = self.case.failure.kind is Kind.CRASH
             if result.status == "not_reproduced" and crashed and values.refused:
@@ -180,7 +180,7 @@ class Session:
         if draft is None:
             return first
         self.options.progress("once more, as the operators that the graph comes down to")
-        written = {name: (self.out / name).read_bytes() for name in first.files.values()}
+        held = self.output.held() if first.text else {}
         values.draft = draft
         try:
             values.draft = draft = values.facts()
@@ -189,10 +189,7 @@ class Session:
         result = self._reduce(base, draft, captured, values, journal)
         if result.verified_runs and (not first.text or result.lines < first.lines):
             return result
-        for name in ("repro.py", "data.safetensors"):
-            (self.out / name).unlink(missing_ok=True)
-        for name, content in written.items():
-            (self.out / name).write_bytes(content)
+        self.output.put_back(held)
         return first
 
     def _reduce(
@@ -204,9 +201,9 @@ class Session:
         journal: Journal,
         eager: str = "",
     ) -> Result:
-        self.explained = Explanation()
+        self.output.near = ()
         hang = self._hang_seconds()
-        timeout = self.options.timeout or self._timeout()
+        timeout = self.options.timeout or FIRST_TIMEOUT
         oracle = Oracle(
             pool=self.pool,
             journal=journal,
@@ -221,7 +218,7 @@ class Session:
         )
         frequency = Frequencies(oracle, journal)
         frequency.resume()
-        oracle.on_other = self._find
+        oracle.on_other = self.output.find
         reducer, status, message = self._search(oracle, draft, frequency)
         result = self._ended(base, status, message, oracle, reducer, captured)
         judged = result.status == "not_reproduced" and bool(result.text)
@@ -276,7 +273,7 @@ class Session:
         return Reducer(
             oracle,
             draft,
-            on_best=partial(self._write, oracle),
+            on_best=partial(self.output.write, oracle),
             passes=self.options.passes,
             deadline=None if budget is None else self.started + budget,
             only_hints=self.glance,
@@ -302,7 +299,7 @@ class Session:
         base = replace(
             base,
             queries=oracle.queries,
-            finds=tuple(self.finds.values()),
+            finds=tuple(self.output.finds.values()),
             broken=len(oracle.broken),
             seconds=time.monotonic() - self.started,
         )
@@ -329,22 +326,24 @@ class Session:
         best, answer = reducer.best, reducer.best_answer
         assert best is not None and answer is not None and answer.failure is not None
         lower = Layers(best.context.backend.name, best, answer)
+        explained = Explanation()
         if status == "reduced" and not self._is_late():
             self.options.progress("explain: what makes it pass")
             lower = layers(oracle, best, answer)
             if lower.draft != best:
                 best, answer = lower.draft, lower.answer
                 reducer.certify(best)
-            self.explained = explanation(oracle, best, lower)
+            explained = explanation(oracle, best, lower)
+            self.output.near = explained.near
         assert answer.failure is not None
         self.options.progress("verify: three fresh interpreters")
-        best = self._with_needed_variables(oracle, best, answer)
-        text = (self.out / "repro.py").read_text(encoding="utf-8")
+        best = self.output.with_needed_variables(oracle, best, answer)
+        text = self.output.text()
         final = json.dumps(answer.failure.to_json(), indent=1)
         write_atomically(self.case.folder / "final.json", final)
         often = oracle.votes > 1
         count = min(oracle.votes, MOST_FRESH_RUNS) if often else VERIFIED_RUNS
-        runs = self._fresh(count)
+        runs = self.output.fresh(count)
         differences = [difference(answer.failure, run) for run in runs]
         wrong = next((one for one in differences if one is not None), None)
         if often and None in differences:
@@ -354,9 +353,6 @@ class Session:
             message = (
                 f"In a fresh interpreter repro.py behaves differently: {wrong}. {self._kept()}"
             )
-        files = {"repro": "repro.py"}
-        if (self.out / "data.safetensors").exists():
-            files["data"] = "data.safetensors"
         return replace(
             base,
             status=status,
@@ -375,80 +371,19 @@ class Session:
             minimal=reducer.minimal and status == "reduced" and not oracle.broken,
             necessary=[
                 *((one.change, one.verdict.value) for one in reducer.necessary),
-                *((change, Verdict.PASSES.value) for change in self.explained.near),
+                *((change, Verdict.PASSES.value) for change in explained.near),
             ],
-            workarounds=self.explained.workarounds,
+            workarounds=explained.workarounds,
             origin=origins(best.program),
-            files=files,
+            files=self.output.files,
         )
-
-    def _with_needed_variables(self, oracle: Oracle, best: Draft, answer: Answer) -> Draft:
-        """Write `best` without the environment variables that a fresh interpreter does not need.
-
-        The children that judge candidates have them all, so only a fresh one can tell.
-        """
-        assert answer.failure is not None
-        self._write(oracle, best, answer)
-        for variable in best.context.environment:
-            left = tuple(one for one in best.context.environment if one != variable)
-            fewer = replace(best, context=replace(best.context, environment=left))
-            self._write(oracle, fewer, answer)
-            (run,) = self._fresh(1)
-            if difference(answer.failure, run) is None:
-                best = fewer
-        self._write(oracle, best, answer)
-        return best
 
     def _is_late(self) -> bool:
         budget = self.options.budget
         return budget is not None and time.monotonic() > self.started + budget
 
-    def _fresh(self, times: int) -> list[Run]:
-        """Run repro.py as it is now in fresh interpreters."""
-        return run_fresh(self.out / "repro.py", times, self._timeout(), constants(self.pool))
-
-    def _write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
-        """Put the script, and its data if it has some, where the user looks."""
-        below = "" if answer.failure is None else note(answer.failure)
-        below += conditions(self.explained.near)
-        text = oracle.text(draft, below)
-        sources = oracle.values.sources(draft.program)
-        data = self.out / "data.safetensors"
-        if sources:
-            payload = {"folder": str(self.out.resolve()), "data": sources}
-            (outcome,) = self.pool.run([Task(SAVE_DATA, payload)])
-            if outcome.status is not Status.DONE:
-                raise PoolError(f"the data of the repro could not be written: {outcome.error}")
-        write_atomically(self.out / "repro.py", text)
-        if not sources and data.exists():
-            data.unlink()
-
-    def _find(self, answer: Answer) -> None:
-        """Keep one script of each other failure met on the way."""
-        failure = answer.failure
-        if answer.verdict is not Verdict.DIFFERENT or failure is None:
-            return
-        key = f"{failure.exception}: {' '.join(normalised(failure.message)[:20])}"
-        if key in self.finds:
-            return
-        folder = self.out / "finds"
-        folder.mkdir(exist_ok=True)
-        script = f"finds/{len(self.finds) + 1}.py"
-        write_atomically(self.out / script, answer.text)
-        self.finds[key] = Find(failure.exception, failure.message, script)
-
-    def _timeout(self) -> float:
-        return FIRST_TIMEOUT
-
     def _kept(self) -> str:
         return " ".join([f"What was caught lies in {self.case.folder}.", *self.case.notes])
-
-
-def _disagrees(found: Unsteady) -> str:
-    node = found.node
-    where = f" at {node.origin.file}:{node.origin.line}" if node.origin else ""
-    called = node.target.rpartition(".")[2] or node.name
-    return f"Eager does not agree with itself: {called}{where} {found.why}."
 
 
 def _obstacles(program: Program) -> list[str]:
@@ -458,16 +393,3 @@ def _obstacles(program: Program) -> list[str]:
             where = f" ({node.origin.file}:{node.origin.line})" if node.origin else ""
             found.append(f"{node.name}{where}: {node.obstacle}")
     return found
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """The first free ``<parent>/<name>-<n>``, created."""
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = parent / f"{name}-{number}"
-        try:
-            folder.mkdir()
-            return folder
-        except FileExistsError:
-            number += 1

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -24,65 +24,15 @@ from torchcrux.capture.lower import describe, lower
 from torchcrux.capture.records import Records
 from torchcrux.capture.spelling import Spelling
 from torchcrux.capture.standby import Standby
+from torchcrux.capture.watched import Checker, Graph, Stopped, WrongNumbers
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.fatal import During
 from torchcrux.oracle.slowness import slow
 from torchcrux.program import spec as specs
-from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, targets
 
 _MARK = "__torchcrux_case__"
 _SMALL = 4096  # elements; integer inputs up to this size are kept for a failure in backward
-
-
-@dataclass(eq=False)
-class Graph:
-    """One graph and what it was compiled in.
-
-    `slots` are the names of the arguments in order. `constants` hang on the graph itself.
-    `check` compares calls with eager, if that was asked for. `last` are the arguments of the
-    latest call that may have a backward. `number` is that of the copy on disk.
-    """
-
-    program: Program
-    slots: tuple[str, ...]
-    constants: Mapping[str, torch.Tensor]
-    context: Context
-    notes: tuple[str, ...]
-    check: CallCheck | None = None
-    has_backward: bool = False
-    last: Sequence[Callable[[], Any]] = ()
-    number: int = 0
-
-
-class CallCheck(Protocol):
-    """Compares a call of a compiled graph with eager."""
-
-    def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Run, compare, and return the result. Raises what `run` raises, or WrongNumbers."""
-
-
-class Checker(Protocol):
-    """Makes the checks of a kind of failure that does not show as an exception."""
-
-    def compiling(self, gm: torch.fx.GraphModule) -> AbstractContextManager[Any]:
-        """What the compiler runs in."""
-
-    def of(self, gm: torch.fx.GraphModule) -> CallCheck | None:
-        """The check of one graph; called before the compiler could change it."""
-
-
-@dataclass(eq=False)
-class WrongNumbers(Exception):
-    """A compiled graph computed something else than eager. `inputs` are from before the call."""
-
-    failure: Failure
-    inputs: Sequence[Any]
-    result: Any
-
-
-class Stopped(BaseException):
-    """Ends the script once wrong numbers, or a compilation too slow, have been found."""
 
 
 @dataclass

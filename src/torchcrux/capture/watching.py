@@ -51,7 +51,7 @@ class Watching:
         """Whether the accuracy check raised this to end the program."""
         if self.watcher is None:
             return False
-        from torchcrux.capture.hook import Stopped
+        from torchcrux.capture.watched import Stopped
 
         return isinstance(error, Stopped)
 

@@ -32,6 +32,12 @@ class Unsteady:
     node: Node
     why: str
 
+    def __str__(self) -> str:
+        node = self.node
+        where = f" at {node.origin.file}:{node.origin.line}" if node.origin else ""
+        called = node.target.rpartition(".")[2] or node.name
+        return f"Eager does not agree with itself: {called}{where} {self.why}."
+
 
 def unsteady(values: Values) -> Unsteady | None:
     """What of the captured program differs from run to run in eager; None if nothing does."""

@@ -1,0 +1,64 @@
+"""What is known of a graph that is watched, and what a check of its calls is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from torchcrux.oracle.failure import Failure
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Program
+
+
+@dataclass(eq=False)
+class Graph:
+    """One graph and what it was compiled in.
+
+    `slots` are the names of the arguments in order. `constants` hang on the graph itself.
+    `check` compares calls with eager, if that was asked for. `last` are the arguments of the
+    latest call that may have a backward. `number` is that of the copy on disk.
+    """
+
+    program: Program
+    slots: tuple[str, ...]
+    constants: Mapping[str, torch.Tensor]
+    context: Context
+    notes: tuple[str, ...]
+    check: CallCheck | None = None
+    has_backward: bool = False
+    last: Sequence[Callable[[], Any]] = ()
+    number: int = 0
+
+
+class CallCheck(Protocol):
+    """Compares a call of a compiled graph with eager."""
+
+    def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """Run, compare, and return the result. Raises what `run` raises, or WrongNumbers."""
+
+
+class Checker(Protocol):
+    """Makes the checks of a kind of failure that does not show as an exception."""
+
+    def compiling(self, gm: torch.fx.GraphModule) -> AbstractContextManager[Any]:
+        """What the compiler runs in."""
+
+    def of(self, gm: torch.fx.GraphModule) -> CallCheck | None:
+        """The check of one graph; called before the compiler could change it."""
+
+
+@dataclass(eq=False)
+class WrongNumbers(Exception):
+    """A compiled graph computed something else than eager. `inputs` are from before the call."""
+
+    failure: Failure
+    inputs: Sequence[Any]
+    result: Any
+
+
+class Stopped(BaseException):
+    """Ends the script once wrong numbers, or a compilation too slow, have been found."""

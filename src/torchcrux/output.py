@@ -1,0 +1,114 @@
+"""The folder that a user looks into while a case is reduced: always the best script so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torchcrux.explain.note import conditions, note
+from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.message import normalised
+from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.verify import Run, difference, run_fresh
+from torchcrux.passes import Draft
+from torchcrux.pools import constants
+from torchcrux.report.result import Find, write_atomically
+from torchcrux.run import Pool, PoolError, Status, Task
+
+REPRO, DATA = "repro.py", "data.safetensors"
+SAVE_DATA = "torchcrux.oracle.data:save_data"
+FRESH_TIMEOUT = 300.0
+
+
+@dataclass
+class Output:
+    """`near` are the changes that a script names as making it pass."""
+
+    folder: Path
+    pool: Pool
+    near: Sequence[str] = ()
+    finds: dict[str, Find] = field(default_factory=dict)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """What lies there of a script, by what it is."""
+        found = {"repro": REPRO, "data": DATA}
+        return {key: name for key, name in found.items() if (self.folder / name).exists()}
+
+    def text(self) -> str:
+        return (self.folder / REPRO).read_text(encoding="utf-8")
+
+    def held(self) -> dict[str, bytes]:
+        """A copy of the script and its data, for `put_back`."""
+        return {name: (self.folder / name).read_bytes() for name in self.files.values()}
+
+    def put_back(self, held: dict[str, bytes]) -> None:
+        for name in (REPRO, DATA):
+            (self.folder / name).unlink(missing_ok=True)
+        for name, content in held.items():
+            (self.folder / name).write_bytes(content)
+
+    def write(self, oracle: Oracle, draft: Draft, answer: Answer) -> None:
+        """Put the script, and its data if it has some, where the user looks."""
+        below = "" if answer.failure is None else note(answer.failure)
+        below += conditions(self.near)
+        text = oracle.text(draft, below)
+        sources = oracle.values.sources(draft.program)
+        data = self.folder / DATA
+        if sources:
+            payload = {"folder": str(self.folder.resolve()), "data": sources}
+            (outcome,) = self.pool.run([Task(SAVE_DATA, payload)])
+            if outcome.status is not Status.DONE:
+                raise PoolError(f"the data of the repro could not be written: {outcome.error}")
+        write_atomically(self.folder / REPRO, text)
+        if not sources and data.exists():
+            data.unlink()
+
+    def find(self, answer: Answer) -> None:
+        """Keep one script of each other failure met on the way."""
+        failure = answer.failure
+        if answer.verdict is not Verdict.DIFFERENT or failure is None:
+            return
+        key = f"{failure.exception}: {' '.join(normalised(failure.message)[:20])}"
+        if key in self.finds:
+            return
+        folder = self.folder / "finds"
+        folder.mkdir(exist_ok=True)
+        script = f"finds/{len(self.finds) + 1}.py"
+        write_atomically(self.folder / script, answer.text)
+        self.finds[key] = Find(failure.exception, failure.message, script)
+
+    def fresh(self, times: int) -> list[Run]:
+        """Run repro.py as it is now in fresh interpreters."""
+        return run_fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool))
+
+    def with_needed_variables(self, oracle: Oracle, best: Draft, answer: Answer) -> Draft:
+        """Write `best` without the environment variables that a fresh interpreter does not need.
+
+        The children that judge candidates have them all, so only a fresh one can tell.
+        """
+        assert answer.failure is not None
+        self.write(oracle, best, answer)
+        for variable in best.context.environment:
+            left = tuple(one for one in best.context.environment if one != variable)
+            fewer = replace(best, context=replace(best.context, environment=left))
+            self.write(oracle, fewer, answer)
+            (run,) = self.fresh(1)
+            if difference(answer.failure, run) is None:
+                best = fewer
+        self.write(oracle, best, answer)
+        return best
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """The first free ``<parent>/<name>-<n>``, created."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1
