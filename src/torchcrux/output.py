@@ -23,12 +23,13 @@ FRESH_TIMEOUT = 300.0
 
 @dataclass
 class Output:
-    """`near` are the changes that a script names as making it pass."""
+    """`near` are the changes that a script names as making it pass; `steps` as in `Result`."""
 
     folder: Path
     pool: Pool
     near: Sequence[str] = ()
     finds: dict[str, Find] = field(default_factory=dict)
+    steps: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def files(self) -> dict[str, str]:
@@ -62,6 +63,7 @@ class Output:
             if outcome.status is not Status.DONE:
                 raise PoolError(f"the data of the repro could not be written: {outcome.error}")
         write_atomically(self.folder / REPRO, text)
+        self.steps.append((oracle.queries, draft.program.operations))
         if not sources and data.exists():
             data.unlink()
 

@@ -27,6 +27,7 @@ from torchcrux.passes import ALL, Draft, Pass
 from torchcrux.pools import open_pool, prepare
 from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
+from torchcrux.report.html import with_html
 from torchcrux.report.issue import with_issue
 from torchcrux.report.result import Result, Sizes, origins, write, write_atomically
 from torchcrux.run import Pool
@@ -73,7 +74,7 @@ def reduce_case(
     if result.program is None and result.status == "not_reproduced" and variables:
         options.progress("once more, with the environment variables that the script has set")
         result = _attempt(case, out, options, second, started)
-    result = with_issue(result)
+    result = with_html(with_issue(result))
     write(result)
     return result
 
@@ -375,6 +376,7 @@ class Session:
             ],
             workarounds=explained.workarounds,
             origin=origins(best.program),
+            steps=tuple(self.output.steps),
             files=self.output.files,
         )
 

@@ -53,3 +53,8 @@ def test_addresses_on_the_web_and_short_numbers_stay():
 
 def test_at_most_three_lines():
     assert len(note(failure("E", "a\nb\nc\nd\ne")).splitlines()) == 3
+
+
+def test_that_it_passes_without_a_compiler_goes_without_saying():
+    assert conditions(('backend="eager"',)) == ""
+    assert conditions(("x all ones", 'backend="eager"')) == "\nPasses with x all ones"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from torchcrux.emit.names import variables
+from torchcrux.explain.layers import with_backend
 from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node, Value
 from torchcrux.program.spec import Tensor
@@ -38,7 +39,10 @@ def near(draft: Draft) -> list[tuple[str, Draft]]:
         )
     if context.dynamic is None:
         found.append(("with dynamic=True", replace(draft, context=replace(context, dynamic=True))))
-    return found[:MOST]
+    found = found[: MOST - 1]
+    if context.backend.name != "eager":
+        found.append(('backend="eager"', with_backend(draft, "eager")))
+    return found
 
 
 def _inputs(node: Node, name: str) -> Iterator[tuple[str, Node]]:

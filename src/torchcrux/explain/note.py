@@ -56,6 +56,8 @@ def _cut(line: str) -> str:
 
 
 def conditions(changes: Sequence[str]) -> str:
-    """A line on what makes the repro pass, to follow the error; empty if nothing is known."""
-    told = "; ".join(_CAST.sub(r"\1 in \2", change) for change in changes[:_TOLD])
+    """A line on what makes the repro pass, to follow the error; empty if nothing is known. That it
+    passes without a compiler goes without saying."""
+    known = [change for change in changes if not change.startswith("backend=")]
+    told = "; ".join(_CAST.sub(r"\1 in \2", change) for change in known[:_TOLD])
     return f"\nPasses with {told}" if told else ""

@@ -11,13 +11,17 @@ from torchcrux.report.result import Result, versions, write_atomically
 
 _LISTED = 8
 _TITLE = 120
-_OUTCOME = {
+OUTCOME = {
     "accuracy": "Eager is right; what is compiled computes something else.",
     "compile_error": "Eager runs; compiling raises an exception.",
     "runtime_error": "Eager runs; what is compiled raises an exception.",
     "crash": "Eager runs; the process dies with `torch.compile`.",
     "hang": "Eager runs; with `torch.compile` it does not end.",
+    "slow_compile": "Eager runs; compiling takes too long.",
+    "memory": "Eager runs; with `torch.compile` there is not enough memory.",
+    "": "Eager runs; with `torch.compile` it fails.",
 }
+"""What a reader wants to know first, by the kind of the failure."""
 
 
 def with_issue(result: Result) -> Result:
@@ -37,8 +41,8 @@ def issue(result: Result) -> str:
     assert result.failure is not None
     error = note(result.failure)
     parts = [
-        f"# {_title(error)}",
-        _OUTCOME.get(result.failure.kind.value, "Eager runs; with `torch.compile` it fails."),
+        f"# {title_of(error)}",
+        OUTCOME.get(result.failure.kind.value, OUTCOME[""]),
         _fenced(result.text, "python"),
         _fenced(error),
         f"Layer: `{result.layer}`." + _others(result),
@@ -55,7 +59,7 @@ def issue(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _title(error: str) -> str:
+def title_of(error: str) -> str:
     line = error.splitlines()[0]
     return line if len(line) <= _TITLE else line[: _TITLE - 2].rstrip() + " …"
 

@@ -35,7 +35,8 @@ class Find:
 @dataclass(frozen=True)
 class Result:
     """The end of a run. `folder` holds everything; `status` is one of CONTRACT.md's words.
-    `frequency` says of a failure that does not always come how often it did: "3 of 10"."""
+    `frequency` says of a failure that does not always come how often it did: "3 of 10". `steps`
+    are, for each better script, the questions asked and the operations left by then."""
 
     status: str
     folder: Path | None = None
@@ -60,6 +61,7 @@ class Result:
     obstacles: Sequence[str] = ()
     broken: int = 0
     frequency: str = ""
+    steps: Sequence[tuple[int, int]] = ()
     files: dict[str, str] = field(default_factory=dict)
 
     @property
