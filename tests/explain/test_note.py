@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchcrux.explain.note import note, shortened
+from torchcrux.explain.note import conditions, note, shortened
 from torchcrux.oracle.failure import Failure, Kind, Stage
 
 
