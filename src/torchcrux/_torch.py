@@ -38,6 +38,10 @@ def operator_name(function: Any) -> str | None:
     return None
 
 
+set_grad_enabled: Any = torch._C._set_grad_enabled
+"""What Dynamo calls in a graph where the grad mode changes; 2.0 and newer."""
+
+
 # --- Capture: what torch._dynamo compiles, and the state in which it does ---------------------
 
 OUTPUT_GRAPH = "torch._dynamo.output_graph"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from torchcrux import _torch
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Program, Ref, Region, Slice
 from torchcrux.program.spec import Number
 
@@ -158,8 +159,8 @@ def _open(graph: fx.Graph, region: Region) -> Callable[[], None]:
         )
         return lambda: _write(graph, functions._exit_autocast, token)
     inside = name == "enable_grad"
-    graph.call_function(torch._C._set_grad_enabled, (inside,))
-    return lambda: _write(graph, torch._C._set_grad_enabled, not inside)
+    graph.call_function(_torch.set_grad_enabled, (inside,))
+    return lambda: _write(graph, _torch.set_grad_enabled, not inside)
 
 
 def _write(graph: fx.Graph, function: Any, arg: Any) -> None:
