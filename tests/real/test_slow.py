@@ -53,7 +53,7 @@ if seconds > 2.5:
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "slow_compile"
     assert result["operations"]["final"] == 3
-    assert "assert seconds < 2.5" in (out / "repro.py").read_text()
+    assert "assert took < 2.5" in (out / "repro.py").read_text()
 
 
 def test_what_is_fast_enough_is_no_failure(tmp_path):

@@ -1,7 +1,8 @@
 """A compilation that takes too long: what that means, and how a script says it.
 
-A script measures the first call of what it compiles, after a warm-up that has paid for all that
-happens once in a process. What is left over a bound is the compiler's time for this one graph.
+A script measures how much longer the first call of what it compiles takes with the backend than
+with one that does nothing, after a warm-up that has paid for all that happens once in a process:
+what is left is the backend's time for this one graph, and not an accident of the machine.
 """
 
 from __future__ import annotations
