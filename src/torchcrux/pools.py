@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from torchcrux.capture.standby import left_graph
 from torchcrux.case import Case
-from torchcrux.emit.inputs import tensors
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.context import Backend, Context
-from torchcrux.program.ir import Program
 from torchcrux.run import Pool
 from torchcrux.run.limits import available_memory
 
@@ -27,7 +29,6 @@ PRELOAD = (
 )
 WARM = "torchcrux.oracle._torch:compile_once"
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:prepare_inductor")
-_HAS_ACCELERATOR = any(Path("/dev", name).exists() for name in ("nvidia0", "kfd", "dri"))
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
@@ -42,15 +43,13 @@ def open_pool(jobs: int | None, case: Case, scratch: Path) -> Pool:
         jobs=jobs,
         preload=PRELOAD,
         env=_environment(jobs, scratch, _variables(case), least_threads=_least_threads(case)),
-        # What has initialised an accelerator took seconds for it.
-        reuse=_on_accelerator(case.program),
-        between="torchcrux.oracle._torch:keep_state",
+        **_reuse(bool(_compiler(case))),
     )
 
 
 def prepare(pool: Pool, case: Case) -> None:
     """Have the server import what the candidates of `case` need."""
-    if not _on_accelerator(case.program):  # a compilation may initialise the accelerator
+    if not _accelerated():
         pool.preload(_compiler(case))
 
 
@@ -101,9 +100,15 @@ def uses_inductor(context: Context | None, frames: Iterable[str] = ()) -> bool:
     )
 
 
-def _on_accelerator(program: Program | None) -> bool:
-    nodes = () if program is None else program.nodes
-    return any(spec.device != "cpu" for node in nodes for spec in tensors(node.spec))
+@functools.cache
+def _accelerated() -> bool:
+    """Whether compiling anything at all initialises an accelerator, which takes seconds and which
+    no forked child can use: the children do it, and stay. Dynamo keeps its random state."""
+    return torch.accelerator.is_available()
+
+
+def _reuse(allowed: bool) -> dict[str, Any]:
+    return {"reuse": allowed and _accelerated(), "between": "torchcrux.oracle._torch:keep_state"}
 
 
 class EarlyPool:
@@ -121,7 +126,7 @@ class EarlyPool:
         self._pool = self._start("plain")
         self._second: Pool | None = None
         expected = "torch.compile" in text and ("inductor" in text or "backend" not in text)
-        if self._pool is not None and expected and not _HAS_ACCELERATOR:
+        if self._pool is not None and expected and not _accelerated():
             self._pool.preload(INDUCTOR)
 
     def __enter__(self) -> EarlyPool:
@@ -137,20 +142,18 @@ class EarlyPool:
         if available_memory() < MEMORY_OF_A_START:
             return None
         env = _environment(self._jobs, Path(self._scratch.name) / name, self._variables)
-        return Pool(jobs=self._jobs, preload=PRELOAD, env=env)
+        return Pool(jobs=self._jobs, preload=PRELOAD, env=env, **_reuse(allowed=True))
 
     def watch(self, standby: Path) -> None:
         """To be called now and then while the script runs; `standby` is the folder it fills."""
         if self._seen or self._pool is None:
             return
         try:
-            program, context, _ = left_graph(standby, 1)
+            _, context, _ = left_graph(standby, 1)
         except (OSError, ValueError):
             return  # there is no graph yet, or not in full
         self._seen = True
-        if _on_accelerator(program):
-            return
-        entries = INDUCTOR if uses_inductor(context) else [WARM]
+        entries = () if _accelerated() else INDUCTOR if uses_inductor(context) else (WARM,)
         self._pool.preload(entries)
         self._variables = context.environment
         if self._variables:
@@ -169,9 +172,8 @@ class EarlyPool:
         return self._fitting(self._second, case)
 
     def _fitting(self, pool: Pool | None, case: Case) -> Pool | None:
-        if pool is None or _on_accelerator(case.program):
+        if pool is None or int(pool.env["OMP_NUM_THREADS"]) < _least_threads(case):
             return None
-        if int(pool.env["OMP_NUM_THREADS"]) < _least_threads(case):
+        if not _compiler(case) and (self._seen or _accelerated()):
             return None
-        needed = _compiler(case)
-        return pool if needed or not self._seen else None
+        return pool

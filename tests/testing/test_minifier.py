@@ -82,8 +82,7 @@ class TestMinifier(MinifierTestBase):
         result = self.reduce(CHAIN, error, device, isolate=isolate, backend=backend)
         self.assertEqual(result.repro_module(), ONE_RELU)
         self.assertEqual(result.minifier_module().count("torch.sin"), 40)
-        device_text = "" if device == "cpu" else f'device="{device.split(":")[0]}'
-        self.assertIn(device_text, result.repro_code)
+        self.assertNotIn("device=", result.repro_code)  # it fails on the CPU as well
         return result
 
     def test_compile_error(self, device):
