@@ -19,6 +19,8 @@ from torchcrux.run import Pool, PoolError, Status, Task
 REPRO, DATA = "repro.py", "data.safetensors"
 SAVE_DATA = "torchcrux.oracle.data:save_data"
 FRESH_TIMEOUT = 300.0
+FRESH_RUNS = 3
+"""Times that a script is run in fresh interpreters before anybody is told that it fails."""
 
 
 @dataclass
@@ -54,7 +56,11 @@ class Output:
         """Put the script, and its data if it has some, where the user looks."""
         below = "" if answer.failure is None else note(answer.failure)
         below += conditions(self.near)
-        text = oracle.text(draft, below)
+        self.lay(oracle, draft, oracle.text(draft, below))
+        self.steps.append((oracle.queries, draft.program.operations))
+
+    def lay(self, oracle: Oracle, draft: Draft, text: str) -> None:
+        """Write `text`, the script of `draft`, and the data that it loads."""
         sources = oracle.values.sources(draft.program)
         data = self.folder / DATA
         if sources:
@@ -63,7 +69,6 @@ class Output:
             if outcome.status is not Status.DONE:
                 raise PoolError(f"the data of the repro could not be written: {outcome.error}")
         write_atomically(self.folder / REPRO, text)
-        self.steps.append((oracle.queries, draft.program.operations))
         if not sources and data.exists():
             data.unlink()
 

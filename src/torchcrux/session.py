@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from torchcrux.case import Case
+from torchcrux.confirmation import Confirmation
 from torchcrux.core.journal import Journal
 from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
 from torchcrux.oracle.failure import Kind, Stage
@@ -22,7 +23,7 @@ from torchcrux.oracle.retrace import has_transforms, retraced
 from torchcrux.oracle.steadiness import unsteady
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
 from torchcrux.oracle.verify import difference
-from torchcrux.output import Output
+from torchcrux.output import FRESH_RUNS, Output
 from torchcrux.passes import ALL, Draft, Pass
 from torchcrux.pools import open_pool, prepare
 from torchcrux.program.ir import Program
@@ -33,7 +34,6 @@ from torchcrux.report.result import Result, Sizes, origins, write, write_atomica
 from torchcrux.run import Pool
 from torchcrux.run.limits import default_jobs
 
-VERIFIED_RUNS = 3
 MOST_FRESH_RUNS = 12
 BROKEN_LIMIT = 5
 FIRST_TIMEOUT = 300.0
@@ -222,10 +222,11 @@ class Session:
         oracle.on_other = self.output.find
         reducer, status, message = self._search(oracle, draft, frequency)
         result = self._ended(base, status, message, oracle, reducer, captured)
-        judged = result.status == "not_reproduced" and bool(result.text)
         once = oracle.times == oracle.votes == 1 and oracle.hang is None
-        if judged and once and reducer.best is not None and frequency.measure(reducer.best):
-            # It failed when it was judged, and not in a fresh interpreter.
+        if _is_judged_only(result) and once and reducer.best is not None:
+            if not frequency.measure(reducer.best):
+                self.options.progress("once more, asking fresh interpreters as well")
+                oracle.confirm = Confirmation(oracle, self.output, journal)
             reducer, status, message = self._search(oracle, draft, frequency)
             result = self._ended(base, status, message, oracle, reducer, captured)
         return replace(result, frequency=str(frequency.found or ""))
@@ -334,7 +335,8 @@ class Session:
             if lower.draft != best:
                 best, answer = lower.draft, lower.answer
                 reducer.certify(best)
-            explained = explanation(oracle, best, lower)
+            if self.case.failure.kind is not Kind.SLOW_COMPILE:  # near a bound all may pass
+                explained = explanation(oracle, best, lower)
             self.output.near = explained.near
         assert answer.failure is not None
         self.options.progress("verify: three fresh interpreters")
@@ -343,7 +345,7 @@ class Session:
         final = json.dumps(answer.failure.to_json(), indent=1)
         write_atomically(self.case.folder / "final.json", final)
         often = oracle.votes > 1
-        count = min(oracle.votes, MOST_FRESH_RUNS) if often else VERIFIED_RUNS
+        count = min(oracle.votes, MOST_FRESH_RUNS) if often else FRESH_RUNS
         runs = self.output.fresh(count)
         differences = [difference(answer.failure, run) for run in runs]
         wrong = next((one for one in differences if one is not None), None)
@@ -363,6 +365,7 @@ class Session:
             elements=Sizes(captured.program.elements, best.program.elements),
             lines=len(text.splitlines()),
             text=text,
+            printed=runs[0].stderr,
             program=best.program,
             seconds=time.monotonic() - self.started,
             verified_runs=sum(one is None for one in differences),
@@ -371,7 +374,11 @@ class Session:
             layers=[(name, verdict.value) for name, verdict in lower.verdicts],
             minimal=reducer.minimal and status == "reduced" and not oracle.broken,
             necessary=[
-                *((one.change, one.verdict.value) for one in reducer.necessary),
+                *(
+                    (one.change, one.verdict.value)
+                    for one in reducer.necessary
+                    if one.verdict is not Verdict.SAME
+                ),
                 *((change, Verdict.PASSES.value) for change in explained.near),
             ],
             workarounds=explained.workarounds,
@@ -386,6 +393,11 @@ class Session:
 
     def _kept(self) -> str:
         return " ".join([f"What was caught lies in {self.case.folder}.", *self.case.notes])
+
+
+def _is_judged_only(result: Result) -> bool:
+    """Whether it failed when it was judged, and not in a fresh interpreter."""
+    return result.status == "not_reproduced" and bool(result.text)
 
 
 def _obstacles(program: Program) -> list[str]:

@@ -222,6 +222,50 @@ def test_neighbours_come_along(scripts):
     assert "boom" in works_alone(backend, scripts.folder), backend.source
 
 
+def test_an_object_is_made_as_its_module_made_it(scripts):
+    scripts.write(
+        "lowering.py",
+        """
+        from torch._dynamo.backends.common import aot_autograd
+
+        def lower(gm, inputs):
+            raise RuntimeError("boom")
+
+        fused = aot_autograd(fw_compiler=lower)
+        """,
+    )
+    found = scripts.run("import torch\nfrom lowering import fused\n" + USE.format("fused"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert backend.name == "fused"
+    assert "fused = aot_autograd(fw_compiler=lower)" in backend.source
+    assert "boom" in works_alone(backend, scripts.folder), backend.source
+
+
+def test_an_object_made_of_other_objects_brings_what_it_holds(scripts):
+    found = scripts.run(
+        textwrap.dedent("""
+        import sys
+        import torch
+
+        class Failing:
+            def __init__(self, word):
+                self.word = word
+
+            def __call__(self, gm, inputs):
+                raise RuntimeError(self.word)
+
+        made = sys.argv[0] and Failing("boom")
+        word = made.word
+        failing = Failing(word + sys.argv[0][:0])
+        """)
+        + USE.format("failing")
+    )
+    backend = found.case.context.backend
+    assert "sys.argv" not in backend.source
+    assert "boom" in works_alone(backend, scripts.folder), backend.source
+
+
 def test_a_callable_of_an_installed_package_is_imported(scripts):
     backend = scripts.run(
         "import torch\n"

@@ -34,10 +34,6 @@ Eager runs; compiling raises an exception.
 import torch
 ```
 
-```
-ValueError: no kernel in lower.py
-```
-
 Layer: `aot_eager`. Of the other backends `eager` passes.
 
 It passes with any one of these changes:

@@ -99,6 +99,9 @@ class Expressions:
         if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "device"):
             self._imports["import torch"] = None
             return f"torch.{value!r}" if type(value).__name__ == "device" else str(value)
+        variable = self._variable(value)
+        if variable is not None:
+            return variable
         if hasattr(value, "__dict__") and not isinstance(value, type):
             return self._instance(value)
         raise Inexpressible(f"it uses an object of type {type(value).__qualname__}")
@@ -126,6 +129,22 @@ class Expressions:
         if not self._slices.need(module, name.partition(".")[0]):
             return None
         return name
+
+    def _variable(self, value: Any) -> str | None:
+        """The top-level variable of the user's that holds `value`, if its assignment needs
+        nothing but definitions and constants: then it can be made as it was."""
+        for module in [*sys.modules.values()]:
+            names = [name for name, held in _variables(module) if held is value]
+            if not names or self._installed(module):
+                continue
+            for name in names:
+                used = self._slices.assigned_from(module, name)
+                known = {**vars(builtins), **vars(module)}
+                if used is None or not all(_is_definition(known.get(one)) for one in used):
+                    continue
+                if self._slices.need(module, name):
+                    return name
+        return None
 
     def _instance(self, value: Any) -> str:
         cls = type(value)
@@ -177,6 +196,16 @@ class Expressions:
         self.add(f"def {maker}():\n{inner}\n\n\n{made} = {maker}()")
         self._made[id(function)] = (function, made)
         return made
+
+
+def _variables(module: Any) -> list[tuple[str, Any]]:
+    """The variables of a module, none for whatever else lies in `sys.modules`."""
+    return [*vars(module).items()] if isinstance(module, types.ModuleType) else []
+
+
+def _is_definition(value: Any) -> bool:
+    kinds = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+    return _is_plain(value) or isinstance(value, kinds)
 
 
 def _is_plain(value: Any) -> bool:

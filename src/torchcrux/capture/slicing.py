@@ -63,6 +63,13 @@ class Slices:
             self._choose(known, i, name)
         return True
 
+    def assigned_from(self, module: types.ModuleType, name: str) -> frozenset[str] | None:
+        """The names that the only statement to bind `name` uses, if it is an assignment."""
+        binding = [one for one in self._module(module).statements if name in one.binds]
+        if len(binding) != 1 or not isinstance(binding[0].node, (ast.Assign, ast.AnnAssign)):
+            return None
+        return binding[0].uses - {name}
+
     def names(self) -> set[str]:
         """All names that the slices bind."""
         return {

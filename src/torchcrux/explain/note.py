@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.message import gist
 
 LINES = 3
@@ -18,6 +18,9 @@ _HASH = re.compile(r"\b(?:[a-z2-7]{40,}|(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{16,})\b
 _LONG = re.compile(r"(?<![\w.])-?\d+\.\d{5,}(?:e[-+]?\d+)?")
 _RAISED = re.compile(r"^backend='[^\n]*' raised:$")
 _DIFFERENCE = re.compile(r"^(Greatest absolute difference: .*?)(?: \(up to .*)?$")
+_SITE = re.compile(r"(?:/[\w.+@~=-]+)+/(?:site|dist)-packages/")
+_PATIENCE = re.compile(r" within [\d.]+ s$")
+_DIMENSION = re.compile(r"^without dimension \d+ of (\w+)$")
 _SAID = ("Greatest absolute difference: ", "Expected ")
 
 
@@ -32,6 +35,7 @@ def shortened(text: str) -> str:
 
 
 def _plain(text: str) -> str:
+    text = _SITE.sub("", text)
     text = _HASH.sub("…", _PATH.sub(r"\1", text))
     return _LONG.sub(lambda number: f"{float(number[0]):.4g}", text)
 
@@ -47,12 +51,20 @@ def note(failure: Failure) -> str:
         told = next((line for line in lines[1:] if line.startswith(_SAID)), lines[1])
         found = _DIFFERENCE.match(told)
         lines = [f"{lines[0]} {found[1] if found else told}"]
+    if failure.kind is Kind.HANG:  # how long one waits is up to the one who waits
+        lines = [_PATIENCE.sub("", line) for line in lines]
     lines = [_cut(shortened(line)) for line in lines[:LINES]]
     return "\n".join([f"{name}: {lines[0]}", *lines[1:]]) if lines else name
 
 
 def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else line[: _WIDTH - 2].rstrip() + " …"
+
+
+def passing(necessary: Sequence[tuple[str, str]]) -> list[str]:
+    """The changes that make a repro pass, without those that say nearly the same."""
+    told = [change for change, verdict in necessary if verdict == "passes"]
+    return [*dict.fromkeys(_DIMENSION.sub(r"\1 of fewer dimensions", one) for one in told)]
 
 
 def conditions(changes: Sequence[str]) -> str:

@@ -89,6 +89,7 @@ class Oracle:
     slowest: float = 0.0
     on_answer: Callable[[Draft, Answer], None] = lambda draft, answer: None
     on_other: Callable[[Answer], None] = lambda answer: None
+    confirm: Callable[[Draft, Answer], Answer] | None = None
     queries: int = 0
     broken: list[Answer] = field(default_factory=list)
     trials: Trials = field(init=False)
@@ -173,6 +174,11 @@ class Oracle:
         if repeated is not None:
             raise repeated
         final = [answer for answer in answers if answer is not None]
+        if self.confirm is not None:
+            asked = zip(drafts, final, strict=True)
+            final = [
+                answer if draft is None else self.confirm(draft, answer) for draft, answer in asked
+            ]
         for draft, answer in zip(drafts, final, strict=True):
             if draft is not None:
                 self.on_answer(draft, answer)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torchcrux.explain.note import note
+from torchcrux.explain.note import note, passing, shortened
 from torchcrux.report.result import Result, versions, write_atomically
 
 _LISTED = 8
 _TITLE = 120
+_PRINTED = 40
 OUTCOME = {
     "accuracy": "Eager is right; what is compiled computes something else.",
     "compile_error": "Eager runs; compiling raises an exception.",
@@ -44,16 +45,20 @@ def issue(result: Result) -> str:
         f"# {title_of(error)}",
         OUTCOME.get(result.failure.kind.value, OUTCOME[""]),
         _fenced(result.text, "python"),
-        _fenced(error),
         f"Layer: `{result.layer}`." + _others(result),
     ]
     if result.frequency:
         parts.append(f"It does not fail always: {result.frequency} times.")
-    passing = [change for change, verdict in result.necessary if verdict == "passes"]
-    if passing:
-        parts.append(_listed("It passes with any one of these changes:", passing))
+    changes = passing(result.necessary)
+    if changes:
+        parts.append(_listed("It passes with any one of these changes:", changes))
     if result.workarounds:
         parts.append(_listed("Workarounds, tried on this script:", result.workarounds))
+    printed = shortened(result.printed.strip()).splitlines()
+    if printed:
+        more = "…\n" * (len(printed) > _PRINTED)
+        whole = _fenced(more + "\n".join(printed[-_PRINTED:]))
+        parts.append(f"<details><summary>What it prints</summary>\n\n{whole}\n\n</details>")
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     parts.append(f"Versions: {used}.")
     return "\n\n".join(parts) + "\n"

@@ -36,7 +36,8 @@ class Find:
 class Result:
     """The end of a run. `folder` holds everything; `status` is one of CONTRACT.md's words.
     `frequency` says of a failure that does not always come how often it did: "3 of 10". `steps`
-    are, for each better script, the questions asked and the operations left by then."""
+    are, for each better script, the questions asked and the operations left by then; `printed` is
+    what the script, `text`, printed to stderr when it was verified."""
 
     status: str
     folder: Path | None = None
@@ -47,6 +48,7 @@ class Result:
     elements: Sizes | None = None
     lines: int = 0
     text: str = ""
+    printed: str = ""
     program: Program | None = None
     queries: int = 0
     seconds: float = 0.0

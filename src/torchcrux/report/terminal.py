@@ -6,6 +6,7 @@ Everything goes to stderr, so that the standard output of the user's script stay
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -14,8 +15,11 @@ from rich.status import Status
 from rich.syntax import Syntax
 from rich.table import Table
 
+from torchcrux.explain.note import passing
 from torchcrux.passes.base import Pass
 from torchcrux.report.result import Result
+
+_TOLD = 4
 
 
 class Terminal:
@@ -100,11 +104,17 @@ def summary(result: Result) -> list[str]:
             f" {result.lines} lines; {result.queries} questions in {result.seconds:.1f} s;"
             f" verified {result.verified_runs} of 3 times"
         )
-    lines += [
-        f"From: {origin.file}:{origin.line}: {origin.code}"
-        + (f"  (module {origin.module})" if origin.module else "")
-        for _, origin in list(result.origin)[:4]
-    ]
+    if result.verified_runs:
+        lines.append(f"Layer: {result.layer}")
+        changes = passing(result.necessary)[:_TOLD]
+        lines += [f"Passes with: {'; '.join(changes)}"] * bool(changes)
+        lines += [f"Workaround: {change}" for change in result.workarounds[:1]]
+    origins = {
+        f"From: {_from_here(origin.file)}:{origin.line}: {origin.code}"
+        + (f"  (module {origin.module})" if origin.module else ""): None
+        for _, origin in result.origin
+    }
+    lines += [*origins][:_TOLD]
     if result.finds:
         count = len(result.finds)
         lines.append(f"Met on the way: {count} other failure{'s' * (count > 1)}, see finds/")
@@ -112,6 +122,11 @@ def summary(result: Result) -> list[str]:
     if result.repro is not None:
         lines.append(f"Repro: {result.repro}")
     return lines
+
+
+def _from_here(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def passes_table(passes: Sequence[Pass]) -> Table:
