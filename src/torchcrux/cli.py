@@ -17,7 +17,7 @@ from torchcrux.passes import ALL, Pass
 from torchcrux.report import terminal
 from torchcrux.report.result import Result
 
-CHECKS = ("auto", "error", "accuracy", "crash", "hang", "slow")
+CHECKS = ("auto", "error", "accuracy", "crash", "hang", "slow", "memory")
 _NAMES = [one.name for one in ALL]
 
 USAGE_ERROR = 2
@@ -46,7 +46,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--bound",
                 type=click.FloatRange(0, min_open=True),
-                help="Seconds: what is too slow.",
+                help="Seconds, or MiB beyond eager's: what is too much.",
             ),
             click.option("--jobs", type=click.IntRange(1), help="Candidates judged at once."),
             click.option("--budget", type=click.FloatRange(0), help="Stop after so many seconds."),

@@ -13,8 +13,8 @@ from pathlib import Path
 from torchcrux.capture.script import Caught, Ending, run_script
 from torchcrux.capture.standby import Keep
 from torchcrux.case import Case, CaseError
+from torchcrux.oracle.cost import MEBIBYTES, SECONDS, named_bound
 from torchcrux.oracle.failure import Failure
-from torchcrux.oracle.slowness import LEAST, named_bound
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.output import new_folder
 from torchcrux.pools import EarlyPool
@@ -151,7 +151,7 @@ def _catch(
         target,
         args,
         module=module,
-        check="accuracy" if check == "accuracy" else "error",
+        check={"accuracy": check, "memory": f"memory:{choices.bound or 0}"}.get(check, "error"),
         folder=folder / "1",
         hangs=check in ("auto", "hang"),
         limit=choices.options.timeout,
@@ -176,11 +176,19 @@ def _catch(
         caught, message=f"{caught.message} Each of its compiled graphs computes what eager does."
     )
     said = "" if caught.exception is None else caught.exception.message
-    bound = choices.bound or named_bound(said, caught.slowest)
-    if bound is None:
+    seconds = named_bound(said, SECONDS, caught.slowest)
+    if seconds is not None:
+        choices = replace(choices, bound=seconds)
+        return _catch_slow(target, args, module, choices, folder, ui, caught)
+    memory = named_bound(said, MEBIBYTES)
+    if memory is None:
         return caught
-    choices = replace(choices, bound=bound)
-    return _catch_slow(target, args, module, choices, folder, ui, caught)
+    ui.say(f"Its message names {memory:g} MiB. Running it once more, with the memory measured.")
+    check = f"memory:{memory}"
+    again = run_script(
+        target, args, module=module, check=check, folder=folder / "3", quiet_output=True
+    )
+    return caught if again.case is None else again
 
 
 def _catch_slow(
@@ -194,7 +202,7 @@ def _catch_slow(
 ) -> Caught:
     """Run the script again, to catch the compilation that takes too long; `caught` if none does."""
     bound = choices.bound or caught.slowest / 2
-    if caught.slowest < max(bound, LEAST):
+    if caught.slowest < max(bound, SECONDS.least):
         message = f"{caught.message} Its slowest compilation took {caught.slowest:.1f} s."
         return caught if caught.case else replace(caught, message=message)
     ui.say(

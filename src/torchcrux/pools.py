@@ -43,7 +43,7 @@ def open_pool(jobs: int | None, case: Case, scratch: Path) -> Pool:
         jobs=jobs,
         preload=PRELOAD,
         env=_environment(jobs, scratch, _variables(case), least_threads=_least_threads(case)),
-        **_reuse(bool(_compiler(case))),
+        **_reuse(bool(_compiler(case)) and case.failure.kind is not Kind.MEMORY),
     )
 
 
@@ -176,4 +176,6 @@ class EarlyPool:
             return None
         if not _compiler(case) and (self._seen or _accelerated()):
             return None
+        if case.failure.kind is Kind.MEMORY and _accelerated():
+            return None  # what a kept child has needed before would hide what it needs now
         return pool

@@ -302,7 +302,7 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
 
 def _forms(failure: Failure) -> tuple[Form, ...]:
     if (
-        failure.kind in (Kind.COMPILE_ERROR, Kind.SLOW_COMPILE)
+        failure.kind in (Kind.COMPILE_ERROR, Kind.SLOW_COMPILE, Kind.MEMORY)
         and failure.stage is not Stage.BACKWARD
     ):
         return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)

@@ -15,6 +15,7 @@ from torchcrux.case import Case
 from torchcrux.confirmation import Confirmation
 from torchcrux.core.journal import Journal
 from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
+from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
@@ -335,7 +336,7 @@ class Session:
             if lower.draft != best:
                 best, answer = lower.draft, lower.answer
                 reducer.certify(best)
-            if self.case.failure.kind is not Kind.SLOW_COMPILE:  # near a bound all may pass
+            if bound_of(self.case.failure) is None:  # near a bound all may pass
                 explained = explanation(oracle, best, lower)
             self.output.near = explained.near
         assert answer.failure is not None

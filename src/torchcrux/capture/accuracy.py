@@ -22,7 +22,7 @@ from torch import fx
 from torchcrux import _torch
 from torchcrux.capture.clones import clone_inputs
 from torchcrux.capture.gradients import gradients, leaves
-from torchcrux.capture.watched import CallCheck, WrongNumbers
+from torchcrux.capture.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
 from torchcrux.oracle.numerics import Mismatch, compare, upcast
@@ -63,7 +63,7 @@ class _Comparison:
         finally:
             _set_random_state(after)
         if failure is not None:
-            raise WrongNumbers(failure, before, result)
+            raise CheckFailed(failure, before, result)
         return result
 
     def _compare(

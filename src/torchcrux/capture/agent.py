@@ -1,10 +1,11 @@
 """Runs a user's program and watches what it compiles.
 
-    python -m torchcrux.capture.agent --cases DIR --check error|accuracy|slow:SECONDS
+    python -m torchcrux.capture.agent --cases DIR --check CHECK
         --limit SECONDS --keep GRAPH:CALLS [-m] TARGET ARGS...
 
-`--limit` is for one compilation or call; 0 leaves it to us. `--keep` names the graph whose inputs
-are laid on disk before it is compiled or called ("-" for none).
+`--check` is one of `capture.script.run_script`. `--limit` is for one compilation or call; 0 leaves
+it to us. `--keep` names the graph whose inputs are laid on disk before it is compiled or called
+("-" for none).
 
 The program sees what it would see without us: it is `__main__`, torch is not imported before it
 imports it, and its exit status and its traceback are its own.
@@ -23,7 +24,7 @@ from torchcrux.capture.standby import STANDBY, Keep, Standby
 from torchcrux.capture.watching import Watching
 
 USAGE = (
-    "usage: python -m torchcrux.capture.agent --cases DIR --check error|accuracy|slow:SECONDS"
+    "usage: python -m torchcrux.capture.agent --cases DIR --check CHECK"
     " --limit SECONDS --keep GRAPH:CALLS [-m] TARGET ..."
 )
 _OPTIONS = ["--cases", "--check", "--limit", "--keep"]

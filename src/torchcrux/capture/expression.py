@@ -19,6 +19,8 @@ from typing import Any
 
 from torchcrux.capture.slicing import Slices
 
+_DEFINITIONS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+
 
 class Inexpressible(Exception):
     """An object that no text can make again; the message says what it is."""
@@ -138,13 +140,20 @@ class Expressions:
             if not names or self._installed(module):
                 continue
             for name in names:
-                used = self._slices.assigned_from(module, name)
-                known = {**vars(builtins), **vars(module)}
-                if used is None or not all(_is_definition(known.get(one)) for one in used):
-                    continue
-                if self._slices.need(module, name):
+                if self._is_made_of_definitions(module, name) and self._slices.need(module, name):
                     return name
         return None
+
+    def _is_made_of_definitions(self, module: types.ModuleType, name: str) -> bool:
+        used = self._slices.assigned_from(module, name)
+        if used is None:
+            return False
+        known = {**vars(builtins), **vars(module)}
+        return all(
+            isinstance(known.get(one), _DEFINITIONS)
+            or (_is_plain(known.get(one)) and self._is_made_of_definitions(module, one))
+            for one in used
+        )
 
     def _instance(self, value: Any) -> str:
         cls = type(value)
@@ -201,11 +210,6 @@ class Expressions:
 def _variables(module: Any) -> list[tuple[str, Any]]:
     """The variables of a module, none for whatever else lies in `sys.modules`."""
     return [*vars(module).items()] if isinstance(module, types.ModuleType) else []
-
-
-def _is_definition(value: Any) -> bool:
-    kinds = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
-    return _is_plain(value) or isinstance(value, kinds)
 
 
 def _is_plain(value: Any) -> bool:

@@ -24,10 +24,10 @@ from torchcrux.capture.lower import describe, lower
 from torchcrux.capture.records import Records
 from torchcrux.capture.spelling import Spelling
 from torchcrux.capture.standby import Standby
-from torchcrux.capture.watched import Checker, Graph, Stopped, WrongNumbers
+from torchcrux.capture.watched import Checker, CheckFailed, Graph, Stopped
+from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.fatal import During
-from torchcrux.oracle.slowness import slow
 from torchcrux.program import spec as specs
 from torchcrux.program.ir import Program, targets
 
@@ -45,7 +45,7 @@ class Watcher:
     records: Records
     checker: Checker | None = None
     standby: Standby | None = None
-    bound: float | None = None
+    bound: Bound | None = None
     _spelling: Spelling | None = None
     _local: threading.local = field(default_factory=threading.local)
     _by_class: weakref.WeakKeyDictionary[type, Graph] = field(
@@ -111,9 +111,9 @@ class Watcher:
         """Whether it took too long, and the script is to end."""
         status = self.records.status
         status.slowest = max(status.slowest, seconds)
-        too_long = self.bound is not None and seconds > self.bound
+        too_long = self.bound is not None and seconds > self.bound.most
         if self.bound is not None and too_long:
-            failure = slow(seconds, self.bound)
+            failure = self.bound.exceeded(seconds)
             self.records.add(graph.program, graph.context, failure, tensors, notes=graph.notes)
             status.stopped = True
         self.records.save()
@@ -215,7 +215,7 @@ class Watcher:
         assert graph.check is not None
         try:
             result = graph.check.call(compiled, args)
-        except WrongNumbers as found:
+        except CheckFailed as found:
             program, tensors = _with_arguments(graph, found.inputs)
             if self._ours(self._wrong, graph, program, tensors, found.failure) is None:
                 return found.result

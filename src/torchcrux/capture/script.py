@@ -75,7 +75,8 @@ def run_script(
 ) -> Caught:
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
-    `check` is "error", "accuracy", or "slow:" with the seconds that one compilation may take.
+    `check` is "error", "accuracy", or "slow:" or "memory:" with the seconds, or the MiB beyond
+    eager's, that one graph may take.
     `env` replaces the environment. With `quiet_output` the program's output is dropped. With
     `hangs` the program is ended when one compilation, or one call of a compiled graph, takes more
     than `limit` seconds (by default, what is not plausible); `say` tells the user. `watch` is
@@ -189,6 +190,7 @@ def _judge(folder: Path, ended: Ended, target: str, *, module: bool) -> Caught:
         message = {
             Kind.ACCURACY: "Wrong numbers were found",
             Kind.SLOW_COMPILE: "A compilation that takes too long was found",
+            Kind.MEMORY: "A graph that needs too much memory was found",
         }.get(case.failure.kind, f"{case.failure.exception} was caught")
         message += ", which the program itself swallowed." if swallowed else "."
         return Caught(

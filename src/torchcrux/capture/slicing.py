@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import linecache
+import symtable
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -253,8 +254,17 @@ def _is_main_guard(node: ast.stmt) -> bool:
 def _analysed(node: ast.stmt) -> _Statement:
     binds = frozenset(_bound(node))
     changes = frozenset(_changed(node)) - binds
-    uses = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-    return _Statement(node, binds, changes, uses)
+    table = symtable.symtable(ast.unparse(node), "<statement>", "exec")
+    return _Statement(node, binds, changes, frozenset(_used(table)))
+
+
+def _used(table: symtable.SymbolTable) -> Iterator[str]:
+    """Names of the module that a scope, and those inside it, refer to."""
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _used(inner)
 
 
 def _bound(node: ast.AST) -> Iterator[str]:

@@ -38,7 +38,7 @@ class CallCheck(Protocol):
     """Compares a call of a compiled graph with eager."""
 
     def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Run, compare, and return the result. Raises what `run` raises, or WrongNumbers."""
+        """Run, compare, and return the result. Raises what `run` raises, or CheckFailed."""
 
 
 class Checker(Protocol):
@@ -52,8 +52,8 @@ class Checker(Protocol):
 
 
 @dataclass(eq=False)
-class WrongNumbers(Exception):
-    """A compiled graph computed something else than eager. `inputs` are from before the call."""
+class CheckFailed(Exception):
+    """A compiled graph did something else than eager. `inputs` are from before the call."""
 
     failure: Failure
     inputs: Sequence[Any]

@@ -10,6 +10,7 @@ from torchcrux.capture.standby import Standby
 
 if TYPE_CHECKING:
     from torchcrux.capture.hook import Watcher
+    from torchcrux.capture.watched import Checker
 
 OUTPUT_GRAPH = "torch._dynamo.output_graph"
 CONVERT_FRAME = "torch._dynamo.convert_frame"
@@ -18,7 +19,8 @@ CONVERT_FRAME = "torch._dynamo.convert_frame"
 class Watching:
     """`watcher` is None until Dynamo has been imported; until then nothing here imports torch.
 
-    `check` is "error", "accuracy", or "slow:" with the seconds that one compilation may take.
+    `check` is "error", "accuracy", or "slow:" or "memory:" with the seconds, or the MiB beyond
+    eager's, that one graph may take.
     `standby` is for a process that somebody waits for.
     """
 
@@ -71,14 +73,14 @@ class Watching:
 
     def _made(self) -> Watcher:
         if self.watcher is None:
+            from torchcrux.capture.accuracy import AccuracyChecker
             from torchcrux.capture.hook import Watcher
+            from torchcrux.capture.memory import MemoryChecker
+            from torchcrux.oracle.cost import MEBIBYTES, Bound
 
-            checker = None
-            if self._check == "accuracy":
-                from torchcrux.capture.accuracy import AccuracyChecker
-
-                checker = AccuracyChecker()
-            name, _, seconds = self._check.partition(":")
-            bound = float(seconds) if name == "slow" else None
+            checker: Checker | None = AccuracyChecker() if self._check == "accuracy" else None
+            bound = Bound.parse(self._check)
+            if bound is not None and bound.measure is MEBIBYTES:
+                checker, bound = MemoryChecker(bound), None
             self.watcher = Watcher(self.records, checker, self.standby, bound)
         return self.watcher

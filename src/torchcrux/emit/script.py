@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from torchcrux.emit.bodies import surroundings
 from torchcrux.emit.calls import argument, quoted
+from torchcrux.emit.costs import measured
 from torchcrux.emit.flow import written
 from torchcrux.emit.function import Around, function
 from torchcrux.emit.gradients import backward, gradients, several, weights
@@ -18,7 +19,7 @@ from torchcrux.emit.inputs import factory, tensors, uses_random
 from torchcrux.emit.layout import WIDTH, folded
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random
-from torchcrux.oracle.slowness import SAID
+from torchcrux.oracle.cost import Bound
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Program, Value, targets
 from torchcrux.program.spec import Sequence, Tensor
@@ -34,13 +35,13 @@ def script(
     note: str = "",
     limit: float | None = None,
     times: int = 1,
-    bound: float | None = None,
+    bound: Bound | None = None,
 ) -> str:
     """The script that compiles `program` under `context` and fails if the compiler does.
 
     With `accuracy` it compares with eager. `note` is put at the end, as comments. With `limit` it
     ends with a traceback after so many seconds. It compiles and runs anew `times` times. With
-    `bound` it fails if compiling takes more than so many seconds.
+    `bound` it fails if compiling takes more than that.
 
     Raises emit.inputs.Unmakeable if an input cannot be made by a script.
     """
@@ -53,7 +54,8 @@ def script(
     backend, *calls = call(program, context, names)
     calls = _with_inner(calls, inner)
     if bound is not None:
-        calls = _timed(calls, bound)
+        on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
+        module, calls = measured(calls, compiler(context)[1], bound, on_device=on_device)
     if times > 1:
         again = ["torch.compiler.reset()", *calls]
         calls = [f"for _ in range({times}):", *(f"    {line}" for line in again)]
@@ -63,12 +65,12 @@ def script(
     imports = _imports(context, around, [*around.definitions, *text, *body])
     if limit is not None:
         imports.append("import faulthandler")
-    if bound is not None:
-        imports.append("import time")
+    if bound is not None and module:
+        imports.append(module)
     state: list[str] = []
     for setting in context.config:
-        needed, statements = _split_imports(setting)
-        imports += needed
+        more, statements = _split_imports(setting)
+        imports += more
         state += statements if len(statements) == 1 else ["", *statements, ""]
     state += context.setup
     if random or context.weighted:
@@ -219,24 +221,6 @@ def compiler(context: Context) -> list[str]:
     if context.fullgraph:
         keywords.append("fullgraph=True")
     return [f"backend = {_backend(context.backend)}", f"torch.compile(f, {', '.join(keywords)})"]
-
-
-def _timed(calls: list[str], bound: float) -> list[str]:
-    """How much longer the calls take with the backend than without, the first time."""
-    return [
-        "torch.compile(torch.neg, backend=backend)(torch.ones(2))  # what happens only once",
-        "",
-        "",
-        "def seconds(backend):",
-        "    torch.compiler.reset()",
-        "    start = time.perf_counter()",
-        *(f"    {line}" for line in calls),
-        "    return time.perf_counter() - start",
-        "",
-        "",
-        'took = seconds(backend) - seconds("eager")',
-        f'assert took < {bound:g}, f"{SAID} {{took:.1f}} s, more than {bound:g} s"',
-    ]
 
 
 def _backend(backend: Backend) -> str:

@@ -14,10 +14,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from torchcrux.oracle.cost import says_costly
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.signature import why_different
-from torchcrux.oracle.slowness import says_slow
 
 
 class Verdict(str, Enum):
@@ -137,10 +137,9 @@ def execute(
         try:
             exec(code, module.__dict__)
         except (Exception, SystemExit) as error:
-            if says_slow(error):
-                return module.__dict__, Failure(
-                    Kind.SLOW_COMPILE, Stage.BACKEND, (("AssertionError", str(error)),), ()
-                )
+            costly = says_costly(error)
+            if costly is not None:
+                return module.__dict__, costly
             if _is_comparison(error):
                 return module.__dict__, _accuracy(error, backward=backward)
             failure = from_exception(error, compiling=raised_by_compiler(error))

@@ -20,12 +20,12 @@ from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random, name_of
 from torchcrux.emit.script import script
+from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.signature import why_different
-from torchcrux.oracle.slowness import bound_of
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft

@@ -37,7 +37,8 @@ class Signature:
 def signature(failure: Failure, names: Collection[str] = ()) -> Signature:
     """`names` are those of the variables or nodes of the program that failed."""
     attribute = str((failure.metric or {}).get("attribute", ""))
-    if failure.kind is Kind.SLOW_COMPILE:
+    costly = failure.kind in (Kind.SLOW_COMPILE, Kind.MEMORY)
+    if costly and failure.exceptions[0][0] == "AssertionError":
         return Signature(failure.kind, (), (), ())
     if failure.kind is Kind.ACCURACY:
         return Signature(failure.kind, (), (), (), attribute or "values")
