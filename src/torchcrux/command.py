@@ -217,6 +217,9 @@ def _catch_slow(
 
 def _nothing(caught: Caught) -> Result:
     """The result for a script in which no failure of a compiler was caught."""
+    if caught.broken:
+        reason = caught.broken[0].strip().splitlines()[-1]
+        caught = replace(caught, message=f"{caught.message} What we could not observe: {reason}")
     match caught.ending:
         case Ending.CANNOT_RUN:
             raise CommandError(caught.message, USAGE_ERROR)

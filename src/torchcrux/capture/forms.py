@@ -31,19 +31,20 @@ class Form:
 def form_of(tensor: torch.Tensor) -> Form:
     """How to get `tensor`, real or fake, from a dense one."""
     if _torch.is_inside_a_transform(tensor):
-        dense = torch.empty(tensor.shape, dtype=tensor.dtype)
+        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype)
         return Form(dense, lost="a tensor inside of a transform of torch.func")
     if tensor.is_quantized:
         return _quantized(tensor)
     if tensor.is_nested:
         return _nested(tensor)
     if tensor.layout in _SPARSE:
-        dense = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype, device=tensor.device)
         if not is_fake(tensor):
             dense = tensor.detach().to_dense()
         return Form(dense, f"{{}}.{_SPARSE[tensor.layout]}()")
     if tensor.layout is not torch.strided:
-        return Form(torch.empty(tensor.shape, dtype=tensor.dtype), lost=f"a {tensor.layout} tensor")
+        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype)
+        return Form(dense, lost=f"a {tensor.layout} tensor")
     if tensor.__class__ not in _PLAIN and not is_fake(tensor):
         return Form(tensor, lost=f"a tensor of class {tensor.__class__.__name__}")
     return Form(tensor)
@@ -53,9 +54,21 @@ def is_fake(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "fake_mode") or tensor.device.type == "meta"
 
 
+def hint(size: Any) -> Any:
+    """The number a symbolic number stands for in the run that was traced."""
+    if isinstance(size, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        known = getattr(size.node, "hint", None)
+        return known if isinstance(known, (int, float)) else 2  # a ragged dimension has no length
+    return size
+
+
+def _sizes(tensor: torch.Tensor) -> list[int]:
+    return [hint(size) for size in tensor.shape]
+
+
 def _quantized(tensor: torch.Tensor) -> Form:
     if is_fake(tensor) or tensor.qscheme() is not torch.per_tensor_affine:
-        return Form(torch.empty(tensor.shape), lost="a quantized tensor")
+        return Form(torch.empty(_sizes(tensor)), lost="a quantized tensor")
     scale, zero = tensor.q_scale(), tensor.q_zero_point()
     made = f"torch.quantize_per_tensor({{}}, {scale!r}, {zero}, {tensor.dtype})"
     return Form(tensor.detach().dequantize(), made)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from torchcrux.capture.forms import form_of, is_fake
+from torchcrux.capture.forms import form_of, hint, is_fake
 from torchcrux.capture.inline import inline_modules
 from torchcrux.capture.spelling import ATTRIBUTES, Spelling
 from torchcrux.capture.vmap import joined
@@ -284,14 +284,6 @@ def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
         lengths=form.lengths,
         lost=form.lost,
     )
-
-
-def hint(size: Any) -> Any:
-    """The number a symbolic number stands for in the run that was traced."""
-    if isinstance(size, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-        known = getattr(size.node, "hint", None)
-        return known if isinstance(known, (int, float)) else 2  # a ragged dimension has no length
-    return size
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
