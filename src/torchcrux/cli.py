@@ -48,6 +48,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.FloatRange(0, min_open=True),
                 help="Seconds, or MiB beyond eager's: what is too much.",
             ),
+            click.option("--rtol", type=click.FloatRange(0), help="Relative tolerance."),
+            click.option("--atol", type=click.FloatRange(0), help="Absolute tolerance."),
             click.option("--jobs", type=click.IntRange(1), help="Candidates judged at once."),
             click.option("--budget", type=click.FloatRange(0), help="Stop after so many seconds."),
             click.option("--timeout", type=click.FloatRange(0), help="Seconds for one candidate."),
@@ -113,7 +115,7 @@ def list_passes() -> None:
 
 
 def _chosen(chosen: dict[str, Any], ui: terminal.Terminal) -> Any:
-    from torchcrux.command import Choices
+    from torchcrux.command import Choices, CommandError
     from torchcrux.session import Options
 
     passes: list[Pass] = [
@@ -129,7 +131,16 @@ def _chosen(chosen: dict[str, Any], ui: terminal.Terminal) -> Any:
         passes=passes,
         progress=ui.progress,
     )
-    return Choices(out=chosen["out"], check=chosen["check"], options=options, bound=chosen["bound"])
+    rtol, atol = chosen["rtol"], chosen["atol"]
+    if (rtol is None) != (atol is None):
+        raise CommandError("--rtol and --atol go together; give both.")
+    return Choices(
+        out=chosen["out"],
+        check=chosen["check"],
+        options=options,
+        bound=chosen["bound"],
+        tolerance=None if rtol is None else (rtol, atol),
+    )
 
 
 def _our_fault(error: Exception) -> str:

@@ -127,5 +127,5 @@ def test_few_changes_are_tried_and_none_is_the_draft_itself():
 
 def test_a_repro_names_three_conditions_at_most():
     assert conditions(()) == ""
-    assert conditions(("x: float32 → float64", "b")) == "\nPasses with x in float64; b"
-    assert conditions(("a", "b", "c", "d")) == "\nPasses with a; b; c"
+    assert conditions(("x: float32 → float64", "b")) == "\nPasses: x in float64; b"
+    assert conditions(("a", "b", "c", "d")) == "\nPasses: a; b; c"

@@ -57,4 +57,4 @@ def test_at_most_three_lines():
 
 def test_that_it_passes_without_a_compiler_goes_without_saying():
     assert conditions(('backend="eager"',)) == ""
-    assert conditions(("x all ones", 'backend="eager"')) == "\nPasses with x all ones"
+    assert conditions(("x all ones", 'backend="eager"')) == "\nPasses: x all ones"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchcrux.oracle.numerics import compare, upcast
+from torchcrux.oracle.numerics import Tolerance, compare, upcast
 
 
 def seeded(*shape, seed=0, dtype=torch.float32):
@@ -259,8 +259,8 @@ def test_other_values_of_odd_dtypes_are_a_mismatch(a, b):
 def test_tolerances_can_be_given():
     a = torch.ones(3)
     assert compare([a], [a * 1.05]) is not None
-    assert compare([a], [a * 1.05], rtol=0.1, atol=0.0) is None
-    assert compare([a], [a + 1e-7], rtol=0.0, atol=0.0) is not None
+    assert compare([a], [a * 1.05], tolerance=Tolerance(0.1, 0.0)) is None
+    assert compare([a], [a + 1e-7], [a + 1e-7], tolerance=Tolerance(0.0, 0.0)) is not None
 
 
 def test_chunks_do_not_matter(monkeypatch):

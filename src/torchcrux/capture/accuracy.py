@@ -25,7 +25,7 @@ from torchcrux.capture.gradients import gradients, leaves
 from torchcrux.capture.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
-from torchcrux.oracle.numerics import Mismatch, compare, upcast
+from torchcrux.oracle.numerics import Mismatch, Tolerance, compare, upcast
 
 MOST_CALLS = 4
 _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal_", "uniform_", "exponential_")
@@ -35,18 +35,21 @@ _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal_", "uniform_",
 class AccuracyChecker:
     """A `Checker` that compares the outputs and the changed inputs of every compiled graph."""
 
+    tolerance: Tolerance | None = None
+
     def compiling(self, gm: fx.GraphModule) -> AbstractContextManager[Any]:
         """Inductor's own random numbers differ from eager's by design; ask for eager's."""
         return _torch.with_fallback_random() if draws_random(gm) else nullcontext()
 
     def of(self, gm: fx.GraphModule) -> CallCheck:
-        return _Comparison(copy_of(gm), self.compiling(gm))
+        return _Comparison(copy_of(gm), self.compiling(gm), self.tolerance)
 
 
 @dataclass
 class _Comparison:
     eager: fx.GraphModule
     compiling: AbstractContextManager[Any]
+    tolerance: Tolerance | None = None
     seen: set[tuple[Any, ...]] = field(default_factory=set)
 
     def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -95,6 +98,7 @@ class _Comparison:
             [*leaves(eager), *(inputs[i] for i in changed)],
             [*leaves(result), *(args[i] for i in changed)],
             None if precise is None else [*leaves(precise), *(wide[i] for i in changed)],
+            tolerance=self.tolerance,
         )
         if mismatch is None:
             mismatch = self._compare_gradients(run, before, state, result)
@@ -105,8 +109,12 @@ class _Comparison:
             stage=Stage.BACKWARD if mismatch.attribute == GRADIENT else Stage.RUN,
             exceptions=(("AssertionError", str(mismatch)),),
             frames=(),
-            metric=mismatch.to_json(),
+            metric={**mismatch.to_json(), **self._chosen()},
         )
+
+    def _chosen(self) -> dict[str, Any]:
+        known = self.tolerance
+        return {} if known is None else {"tolerance": [known.rtol, known.atol]}
 
     def _compare_gradients(
         self, run: Callable[..., Any], before: Sequence[Any], state: Any, result: Any

@@ -217,19 +217,19 @@ class Watcher:
             result = graph.check.call(compiled, args)
         except CheckFailed as found:
             program, tensors = _with_arguments(graph, found.inputs)
-            if self._ours(self._wrong, graph, program, tensors, found.failure) is None:
+            if self._ours(self._wrong, graph, program, tensors, found) is None:
                 return found.result
             raise Stopped from None
         self.records.status.compared += 1
         return result
 
     def _wrong(
-        self, graph: Graph, program: Program, tensors: Mapping[str, Any], failure: Failure
+        self, graph: Graph, program: Program, tensors: Mapping[str, Any], found: CheckFailed
     ) -> str:
-        context = graph.context
-        if failure.stage is Stage.BACKWARD:
+        context = replace(graph.context, writes=found.writes)
+        if found.failure.stage is Stage.BACKWARD:
             context = replace(context, backward=True, weighted=True)
-        name = self.records.add(program, context, failure, tensors, notes=graph.notes)
+        name = self.records.add(program, context, found.failure, tensors, notes=graph.notes)
         self.records.status.stopped = True
         self.records.save()
         return name

@@ -75,9 +75,9 @@ def run_script(
 ) -> Caught:
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
-    `check` is "error", "accuracy", or "slow:" or "memory:" with the seconds, or the MiB beyond
-    eager's, that one graph may take.
-    `env` replaces the environment. With `quiet_output` the program's output is dropped. With
+    `check` is "error", "accuracy" or "accuracy:RTOL:ATOL", "attributes" (of outputs whose values
+    are right), or "slow:" or "memory:" with the seconds, or the MiB beyond eager's, that one graph
+    may take. `env` replaces the environment. With `quiet_output` the program's output is dropped. With
     `hangs` the program is ended when one compilation, or one call of a compiled graph, takes more
     than `limit` seconds (by default, what is not plausible); `say` tells the user. `watch` is
     called now and then with the folder in which the program lays down its graphs. The program

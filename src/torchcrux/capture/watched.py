@@ -53,11 +53,13 @@ class Checker(Protocol):
 
 @dataclass(eq=False)
 class CheckFailed(Exception):
-    """A compiled graph did something else than eager. `inputs` are from before the call."""
+    """A compiled graph did something else than eager. `inputs` are from before the call. It
+    `writes` if it shows when the outputs are written to."""
 
     failure: Failure
     inputs: Sequence[Any]
     result: Any
+    writes: bool = False
 
 
 class Stopped(BaseException):

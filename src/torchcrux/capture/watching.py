@@ -19,9 +19,7 @@ CONVERT_FRAME = "torch._dynamo.convert_frame"
 class Watching:
     """`watcher` is None until Dynamo has been imported; until then nothing here imports torch.
 
-    `check` is "error", "accuracy", or "slow:" or "memory:" with the seconds, or the MiB beyond
-    eager's, that one graph may take.
-    `standby` is for a process that somebody waits for.
+    `check` is as in `capture.script.run_script`, `standby` for a process that somebody waits for.
     """
 
     def __init__(self, records: Records, check: str, standby: Standby | None = None) -> None:
@@ -74,11 +72,19 @@ class Watching:
     def _made(self) -> Watcher:
         if self.watcher is None:
             from torchcrux.capture.accuracy import AccuracyChecker
+            from torchcrux.capture.attributes import AttributeChecker
             from torchcrux.capture.hook import Watcher
             from torchcrux.capture.memory import MemoryChecker
             from torchcrux.oracle.cost import MEBIBYTES, Bound
+            from torchcrux.oracle.numerics import Tolerance
 
-            checker: Checker | None = AccuracyChecker() if self._check == "accuracy" else None
+            name, *limits = self._check.split(":")
+            tolerance = Tolerance(*map(float, limits)) if len(limits) == 2 else None
+            checkers: dict[str, Checker] = {
+                "accuracy": AccuracyChecker(tolerance),
+                "attributes": AttributeChecker(),
+            }
+            checker = checkers.get(name)
             bound = Bound.parse(self._check)
             if bound is not None and bound.measure is MEBIBYTES:
                 checker, bound = MemoryChecker(bound), None

@@ -20,6 +20,7 @@ from torchcrux.emit.layout import WIDTH, folded
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random
 from torchcrux.oracle.cost import Bound
+from torchcrux.oracle.numerics import Tolerance
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Program, Value, targets
 from torchcrux.program.spec import Sequence, Tensor
@@ -32,6 +33,8 @@ def script(
     context: Context,
     *,
     accuracy: bool = False,
+    attribute: str = "",
+    tolerance: Tolerance | None = None,
     note: str = "",
     limit: float | None = None,
     times: int = 1,
@@ -39,9 +42,9 @@ def script(
 ) -> str:
     """The script that compiles `program` under `context` and fails if the compiler does.
 
-    With `accuracy` it compares with eager. `note` is put at the end, as comments. With `limit` it
-    ends with a traceback after so many seconds. It compiles and runs anew `times` times. With
-    `bound` it fails if compiling takes more than that.
+    With `accuracy` it compares with eager: values, or an `attribute` of `oracle.numerics`. `note`
+    is put at the end, as comments. With `limit` it ends with a traceback after so many seconds. It
+    compiles and runs anew `times` times. With `bound` it fails if compiling takes more than that.
 
     Raises emit.inputs.Unmakeable if an input cannot be made by a script.
     """
@@ -50,8 +53,11 @@ def script(
     text = folded(function(program, names, around))
     inputs, inner = _made(program, context, names)
     random = any(uses_random(node) for node in program.inputs)
-    call = _accuracy_call if accuracy else _plain_call
-    backend, *calls = call(program, context, names)
+    if accuracy:
+        backend, *calls = _accuracy_call(program, context, names, attribute)
+        calls[-1] = _with_tolerance(calls[-1], tolerance)
+    else:
+        backend, *calls = _plain_call(program, context, names)
     calls = _with_inner(calls, inner)
     if bound is not None:
         on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
@@ -233,20 +239,64 @@ def _backend(backend: Backend) -> str:
 def _plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
     arguments = _arguments(program, names, _changed_leaves(program, context))
     backend, compiled = compiler(context)
+    if context.writes:
+        written_to = [f"{out}.mul_(1)" for out in _floating(program)]
+        return [backend, *_around(context, [f"out = {compiled}({arguments})", *written_to])]
     if not context.backward:
         return [backend, *_around(context, [f"{compiled}({arguments})"])]
     call = _around(context, [f"out = {compiled}({arguments})"])
     return [backend, *weights(program, context), *call, backward(program, context, "out")]
 
 
-def _accuracy_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
+def _floating(program: Program) -> list[str]:
+    """The outputs of floating dtype, given that ``out`` is what the function has returned."""
+    specs = [program.by_name[name].spec for name in program.outputs]
+    texts = ["out"] if len(specs) == 1 else [f"out[{i}]" for i in range(len(specs))]
+    pairs = zip(texts, specs, strict=True)
+    return [text for text, spec in pairs if isinstance(spec, Tensor) and spec.is_floating]
+
+
+def _compared(program: Program, names: Mapping[str, str], attribute: str) -> str:
+    """The call that compares ``actual`` with ``expected``."""
+    match attribute:
+        case "":
+            return "torch.testing.assert_close(actual, expected, equal_nan=True)"
+        case "stride":
+            return "torch.testing.assert_close(actual, expected, equal_nan=True, check_stride=True)"
+        case "requires_grad":
+            told = "{}.requires_grad"
+        case _:
+            inputs = [names[node.name] for node in program.inputs if isinstance(node.spec, Tensor)]
+            shared = [f"torch._C._is_alias_of({{}}, {name})" for name in inputs]
+            told = ", ".join(shared)
+    several = len(program.outputs) > 1
+    texts = []
+    for result in ("actual", "expected"):
+        items = [
+            told.format(*[f"{result}[{i}]" if several else result] * told.count("{}"))
+            for i in range(len(program.outputs))
+        ]
+        text = ", ".join(items)
+        texts.append(f"[{text}]" if told.count("{}") > 1 or several else text)
+    return f"torch.testing.assert_close({', '.join(texts)})"
+
+
+def _with_tolerance(compare: str, tolerance: Tolerance | None) -> str:
+    if tolerance is None:
+        return compare
+    return f"{compare[:-1]}, rtol={tolerance.rtol:g}, atol={tolerance.atol:g})"
+
+
+def _accuracy_call(
+    program: Program, context: Context, names: Mapping[str, str], attribute: str = ""
+) -> list[str]:
     """Compare what is returned, and what is left of inputs that are written to; or gradients."""
     backend, compiled = compiler(context)
-    compare = "torch.testing.assert_close(actual, expected, equal_nan=True)"
+    compare = _compared(program, names, attribute)
     seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
     if context.backward:
         return [backend, *_gradient_calls(program, context, names, compiled, seed), compare]
-    changed = written(program)
+    changed = written(program) if not attribute else frozenset()
     arguments = _arguments(program, names, changed)
     if not changed:
         lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"]

@@ -72,4 +72,4 @@ def conditions(changes: Sequence[str]) -> str:
     passes without a compiler goes without saying."""
     known = [change for change in changes if not change.startswith("backend=")]
     told = "; ".join(_CAST.sub(r"\1 in \2", change) for change in known[:_TOLD])
-    return f"\nPasses with {told}" if told else ""
+    return f"\nPasses: {told}" if told else ""

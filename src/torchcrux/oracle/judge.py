@@ -31,7 +31,8 @@ class Verdict(str, Enum):
 def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Judge ``payload["text"]``.
 
-    `renamed` are pairs: the name of a value in the text, or in the graph that Dynamo makes of it,
+    `attribute` is what the script compares of the outputs, empty for their values. `renamed` are
+    pairs: the name of a value in the text, or in the graph that Dynamo makes of it,
     and its name in the captured program; `expected` and `expected_names` are the failure to
     compare with and all names of that program; `match` an optional regular expression, `data` maps
     keys of the script's data file to (file, key) pairs, `reference` whether a float64 run can serve
@@ -62,7 +63,8 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     if _arises_before_kernels(expected):
         namespace, failure = _execute_without_kernels(payload["text"], path, unlike)
     else:
-        namespace, failure = execute(payload["text"], path, backward=backward)
+        compares = payload.get("attribute") or ("gradient" if backward else "values")
+        namespace, failure = execute(payload["text"], path, compares)
     seconds = time.perf_counter() - started
 
     def answer(verdict: Verdict, reason: str = "") -> dict[str, Any]:
@@ -124,10 +126,10 @@ def _execute_without_kernels(
 
 
 def execute(
-    text: str, path: Path, *, backward: bool = False
+    text: str, path: Path, compares: str = "values"
 ) -> tuple[dict[str, Any], Failure | None]:
-    """Run `text` as a main script found at `path`; its globals, and how it failed. With `backward`
-    what it compares are gradients."""
+    """Run `text` as a main script found at `path`; its globals, and how it failed. `compares` is
+    the attribute that it compares, if it compares."""
     from torchcrux import _torch
     from torchcrux.oracle.failure import from_exception
 
@@ -141,7 +143,7 @@ def execute(
             if costly is not None:
                 return module.__dict__, costly
             if _is_comparison(error):
-                return module.__dict__, _accuracy(error, backward=backward)
+                return module.__dict__, _accuracy(error, compares)
             failure = from_exception(error, compiling=raised_by_compiler(error))
             return module.__dict__, failure
     return module.__dict__, None
@@ -159,12 +161,12 @@ def _is_comparison(error: BaseException) -> bool:
     return frames[-1].co_name == "assert_close"
 
 
-_ATTRIBUTE = re.compile(r"values for attribute '(\w+)'")
+_ATTRIBUTE = re.compile(r"values for attribute '(\w+)(?:\(\))?'")
 
 
-def _accuracy(error: BaseException, *, backward: bool) -> Failure:
+def _accuracy(error: BaseException, compares: str) -> Failure:
     attribute = _ATTRIBUTE.search(str(error))
-    usual = "gradient" if backward else "values"
+    usual = "values" if compares == "stride" else compares
     return Failure(
         kind=Kind.ACCURACY,
         stage=Stage.RUN,

@@ -7,7 +7,7 @@ counts only if the compiled result is also clearly further from a float64 run th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,11 +17,32 @@ from torchcrux.oracle.closeness import TOLERANCE, Limits, chunks, dense, double,
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a user has chosen in place of the tolerances by dtype. It alone decides: where it is
+    given, no float64 run excuses a difference."""
+
+    rtol: float
+    atol: float
+
+    @classmethod
+    def of(cls, metric: Mapping[str, Any] | None) -> Tolerance | None:
+        """That of a failure, from its metric."""
+        known = (metric or {}).get("tolerance")
+        return None if known is None else cls(*known)
+
+
+ALIASES = "aliases"
+ATTRIBUTES = ("stride", "requires_grad", ALIASES)
+"""What tensors of the same values may differ in; the last is what they share memory with."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mismatch:
     """How leaf number `index` differs.
 
     `attribute` is ``structure``, ``type``, ``dtype``, ``shape``, ``layout``, ``device``,
-    ``stride``, ``values`` or, for the values of a gradient, ``gradient``. For values: the largest
+    ``stride``, ``requires_grad``, ``aliases``, ``values`` or, for the values of a gradient,
+    ``gradient``. For values: the largest
     absolute and relative difference where both are finite, `count` of `total` elements that differ,
     and the `first` of them (row-major).
     """
@@ -62,24 +83,26 @@ def compare(
     compiled: Sequence[Any],
     reference: Sequence[Any] | None = None,
     *,
-    rtol: float | None = None,
-    atol: float | None = None,
+    tolerance: Tolerance | None = None,
     stride: bool = False,
 ) -> Mismatch | None:
     """The first difference that counts between two flat sequences of leaves; None if none does.
 
     Leaves are tensors, numbers, None or anything with ``==``. `reference` are those of a run on
     `upcast` inputs; where it is missing, or has another shape, the tolerances alone decide.
-    `rtol` and `atol` replace the defaults by dtype. Random operators must have drawn the same
+    With a `tolerance` that is not looked at. Random operators must have drawn the same
     numbers in all runs.
     """
+    limits = (None, None) if tolerance is None else (tolerance.rtol, tolerance.atol)
+    if tolerance is not None:
+        reference = None
     if len(eager) != len(compiled):
         return Mismatch(-1, "structure", f"{len(eager)} values", f"{len(compiled)} values")
     truths: Sequence[Any] = (
         reference if reference is not None and len(reference) == len(eager) else [None] * len(eager)
     )
     for index, (one, two, truth) in enumerate(zip(eager, compiled, truths, strict=True)):
-        found = _leaf(index, one, two, truth, (rtol, atol), stride)
+        found = _leaf(index, one, two, truth, limits, stride)
         if found is not None:
             return found
     return None

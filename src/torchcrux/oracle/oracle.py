@@ -25,6 +25,7 @@ from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.numerics import ATTRIBUTES, Tolerance
 from torchcrux.oracle.signature import why_different
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
@@ -102,11 +103,19 @@ class Oracle:
     def accuracy(self) -> bool:
         return self.expected.kind is Kind.ACCURACY
 
+    @property
+    def attribute(self) -> str:
+        """What of the outputs is compared instead of their values, if anything."""
+        named = str((self.expected.metric or {}).get("attribute", ""))
+        return named if self.accuracy and named in ATTRIBUTES else ""
+
     def text(self, draft: Draft, note: str = "") -> str:
         return script(
             draft.program,
             self._context(draft),
             accuracy=self.accuracy,
+            attribute=self.attribute,
+            tolerance=Tolerance.of(self.expected.metric),
             note=note,
             limit=self.hang,
             times=self.times,
@@ -331,7 +340,10 @@ class Oracle:
                 "match": self.match,
                 "data": dict(data),
                 "backward": self.accuracy and draft.context.backward,
-                "reference": not any(draws_random(node) for node in draft.program.calls),
+                "attribute": self.attribute,
+                "reference": not self.attribute
+                and Tolerance.of(self.expected.metric) is None
+                and not any(draws_random(node) for node in draft.program.calls),
             },
             timeout=self.timeout,
         )

@@ -61,6 +61,7 @@ class DropRegion:
 
 _PLAIN = {
     "weighted": "with ones as the gradients of the outputs",
+    "writes": "without writing to the output",
     "fullgraph": "without fullgraph=True",
     "mode": "without mode",
     "dynamic": "without dynamic",

@@ -30,7 +30,7 @@ class Context:
     `operators` dotted names of operators with the text that registers them.
 
     With `backward` the gradients of what the function returns are computed as well; they are ones,
-    or random if `weighted`.
+    or random if `weighted`. If it `writes`, what the function returns is written to.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -42,6 +42,7 @@ class Context:
     inference: bool = False
     backward: bool = False
     weighted: bool = False
+    writes: bool = False
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Cutting: any subset of the calls of a program is a program of its own.
 
 A call that is cut away but still used becomes an input that holds the value eager computed there;
-a call that loses its users becomes an output. So nearly every subset runs in eager.
+a call that loses its users becomes an output; one that never had any does not. So nearly every
+subset runs in eager.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
     results = tuple(
         nodes[i].name
         for i in listed
-        if (i not in used or i in flow.returned) and _can_return(nodes[i])
+        if (i in flow.returned or i not in used) and i not in flow.ignored and _can_return(nodes[i])
     )
     if not results:
         results = tuple(nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor))[:1]

@@ -184,7 +184,8 @@ class Dataflow:
     `operands[i]` are the positions of the nodes that call i uses. `projections` are calls that
     take one item of the tuple which their first operand returned: they have no meaning of their own
     when that tuple is not computed. `obstacles` are calls that cannot be written, `returned` what
-    the program returns. All positions count calls and inputs alike.
+    the program returns, `ignored` calls whose value nobody uses. All positions count calls and
+    inputs alike.
     """
 
     program: Program
@@ -192,11 +193,14 @@ class Dataflow:
     projections: frozenset[int] = field(init=False)
     obstacles: frozenset[int] = field(init=False)
     returned: frozenset[int] = field(init=False)
+    ignored: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         nodes = self.program.nodes
         position = {node.name: i for i, node in enumerate(nodes)}
         operands = tuple(tuple(position[name] for name in node.references()) for node in nodes)
+        returned = frozenset(position[name] for name in self.program.outputs)
+        used = returned.union(*operands)
         facts = {
             "operands": operands,
             "projections": frozenset(
@@ -207,7 +211,8 @@ class Dataflow:
                 and isinstance(nodes[operands[i][0]].spec, Sequence)
             ),
             "obstacles": frozenset(i for i, node in enumerate(nodes) if node.obstacle is not None),
-            "returned": frozenset(position[name] for name in self.program.outputs),
+            "returned": returned,
+            "ignored": frozenset(range(len(nodes))) - used,
         }
         for name, value in facts.items():
             object.__setattr__(self, name, value)
