@@ -26,6 +26,7 @@ from torchcrux.capture.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
 from torchcrux.oracle.numerics import Mismatch, Tolerance, compare, upcast
+from torchcrux.oracle.undecided import decides, moved, settled
 
 MOST_CALLS = 4
 _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal_", "uniform_", "exponential_")
@@ -94,12 +95,20 @@ class _Comparison:
             for i, (then, now) in enumerate(zip(before, args, strict=True))
             if i not in changed and isinstance(now, torch.Tensor) and _differs(then, now)
         ]
-        mismatch = compare(
-            [*leaves(eager), *(inputs[i] for i in changed)],
-            [*leaves(result), *(args[i] for i in changed)],
-            None if precise is None else [*leaves(precise), *(wide[i] for i in changed)],
-            tolerance=self.tolerance,
-        )
+
+        def all_of(outputs: Any, then: Sequence[Any]) -> list[Any]:
+            return [*leaves(outputs), *(then[i] for i in changed)]
+
+        def again(seed: int) -> list[Any] | None:
+            near = [_as(moved(value, seed), value) for value in before]
+            outputs = self._run(self.eager, near, state)
+            return None if outputs is None else all_of(outputs, near)
+
+        expected, actual = all_of(eager, inputs), all_of(result, args)
+        truth = None if precise is None else all_of(precise, wide)
+        mismatch = compare(expected, actual, truth, tolerance=self.tolerance)
+        if mismatch is not None and self.tolerance is None and decides(actual):
+            mismatch = compare(expected, settled(expected, actual, again), truth)
         if mismatch is None:
             mismatch = self._compare_gradients(run, before, state, result)
         if mismatch is None:

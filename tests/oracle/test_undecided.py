@@ -1,0 +1,73 @@
+"""Which flips of integers and bools are excused."""
+
+from __future__ import annotations
+
+import torch
+
+from torchcrux.capture.accuracy import AccuracyChecker
+from torchcrux.capture.watched import CheckFailed
+from torchcrux.oracle.undecided import moved, settled
+
+
+def found(graph, run, *inputs):
+    """What the check of a call finds."""
+    try:
+        AccuracyChecker().of(torch.fx.symbolic_trace(graph)).call(run, inputs)
+    except CheckFailed as reason:
+        return reason.failure
+    return None
+
+
+def threshold(x):
+    return x * 3 > 0.3
+
+
+def test_a_flip_at_the_threshold_is_excused():
+    x = torch.tensor([0.1, 0.5, -1.0])  # 0.1 * 3 rounds to either side of 0.3
+    flipped = threshold(x)
+    flipped[0] = ~flipped[0]
+    assert found(threshold, lambda *_: flipped, x) is None
+
+
+def test_a_flip_elsewhere_is_not():
+    x = torch.tensor([0.1, 0.5, -1.0])
+    flipped = threshold(x)
+    flipped[1] = ~flipped[1]
+    assert found(threshold, lambda *_: flipped, x).metric["first"] == 1
+
+
+def test_an_index_that_eager_never_gives_is_not_excused():
+    x = torch.tensor([1.0, 1.0 + 1e-7, 0.0])
+    assert found(lambda x: x.argmax(), lambda *_: torch.tensor(0), x) is None
+    assert found(lambda x: x.argmax(), lambda *_: torch.tensor(2), x) is not None
+
+
+def test_integers_of_integers_are_never_excused():
+    x = torch.tensor([3, 1, 2])
+    assert found(lambda x: x.argmin(), lambda *_: torch.tensor(0), x) is not None
+
+
+def test_a_float_beside_them_still_counts():
+    x = torch.tensor([0.1, 0.5])
+
+    def graph(x):
+        return x * 3 > 0.3, x + 1
+
+    flipped = torch.tensor([not bool((x * 3 > 0.3)[0]), True])
+    assert found(graph, lambda *_: (flipped, x + 1), x) is None
+    assert found(graph, lambda *_: (flipped, x + 1.1), x).metric["index"] == 1
+
+
+def test_moved_inputs_are_close_and_the_same_for_a_seed():
+    x = torch.randn(100, requires_grad=True)
+    one, two = moved(x, 1), moved(x, 2)
+    assert one.requires_grad and not torch.equal(one, two) and torch.equal(one, moved(x, 1))
+    assert float(((one - x) / x).abs().max()) < 1e-6
+    n = torch.arange(3)
+    assert torch.equal(moved(n, 1), n) and moved(n, 1) is not n
+    assert moved("text", 1) == "text"
+
+
+def test_what_cannot_be_run_again_excuses_nothing():
+    eager, compiled = [torch.tensor([True])], [torch.tensor([False])]
+    assert settled(eager, compiled, lambda seed: None)[0].tolist() == [False]
