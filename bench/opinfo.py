@@ -93,7 +93,7 @@ _SPELLING = []
 
 
 def spelling():
-    from torchcrux.capture.spelling import Spelling
+    from torchcrux.capturing.spelling import Spelling
 
     if not _SPELLING:
         _SPELLING.append(Spelling())

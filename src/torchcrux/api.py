@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from torchcrux.capture.api import NothingCaught, capture
-from torchcrux.capture.records import Records
-from torchcrux.capture.watching import Watching
+from torchcrux.capturing.api import NothingCaught, capture
+from torchcrux.capturing.records import Records
+from torchcrux.capturing.watching import Watching
 from torchcrux.case import Case
 from torchcrux.output import new_folder
 from torchcrux.report.result import Result

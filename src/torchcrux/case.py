@@ -177,7 +177,7 @@ def versions() -> dict[str, str]:
 
 def _no_dense_form(tensor: torch.Tensor) -> str:
     """Why a tensor cannot be stored; empty if it can."""
-    from torchcrux.capture.forms import form_of, is_fake
+    from torchcrux.capturing.forms import form_of, is_fake
 
     if is_fake(tensor):
         return "it has no data"
@@ -190,7 +190,7 @@ def _no_dense_form(tensor: torch.Tensor) -> str:
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    from torchcrux.capture.forms import form_of
+    from torchcrux.capturing.forms import form_of
 
     dense = form_of(tensor).dense.detach()
     return dense.to("cpu", copy=True).resolve_conj().resolve_neg().contiguous()

@@ -10,8 +10,8 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchcrux.capture.script import Caught, Ending, run_script
-from torchcrux.capture.standby import Keep
+from torchcrux.capturing.script import Caught, Ending, run_script
+from torchcrux.capturing.standby import Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.cost import MEBIBYTES, SECONDS, named_bound
 from torchcrux.oracle.failure import Failure

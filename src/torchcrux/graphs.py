@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import fx
 
-from torchcrux.capture.lower import describe, lower
+from torchcrux.capturing.lower import describe, lower
 from torchcrux.core.search.merge import merge
 from torchcrux.passes.base import Draft
 from torchcrux.passes.cut import CutLevel

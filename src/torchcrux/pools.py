@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from torchcrux.capture.standby import left_graph
+from torchcrux.capturing.standby import left_graph
 from torchcrux.case import Case
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.context import Backend, Context

@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import torch
 
-from torchcrux.capture.clones import clone_inputs
-from torchcrux.capture.lower import describe, lower
-from torchcrux.capture.spelling import Spelling
+from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.lower import describe, lower
+from torchcrux.capturing.spelling import Spelling
 from torchcrux.emit.inputs import Unmakeable, factory
 from torchcrux.emit.random import name_of
 from torchcrux.emit.script import script

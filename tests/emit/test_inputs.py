@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchcrux.capture.lower import describe
+from torchcrux.capturing.lower import describe
 from torchcrux.emit.inputs import Unmakeable, factory, uses_random
 from torchcrux.program.ir import Node, Op, Value
 from torchcrux.program.spec import Number, Opaque, Sequence, Tensor, contiguous_strides

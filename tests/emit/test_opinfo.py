@@ -11,7 +11,7 @@ import pytest
 import torch
 from roundtrip import Differs, DoesNotCompile, Obstacle, round_trip, samples
 
-from torchcrux.capture.spelling import Spelling
+from torchcrux.capturing.spelling import Spelling
 
 SHARDS = 8
 STEP = 3  # every third operator

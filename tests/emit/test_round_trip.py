@@ -10,7 +10,7 @@ from roundtrip import round_trip
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
-from torchcrux.capture.spelling import Spelling
+from torchcrux.capturing.spelling import Spelling
 
 W = torch.linspace(-1, 1, 16).reshape(4, 4)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from torchcrux.capture.lower import lower
+from torchcrux.capturing.lower import lower
 from torchcrux.emit.script import script
 from torchcrux.program.context import Backend, Context
 

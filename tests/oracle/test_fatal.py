@@ -24,7 +24,7 @@ Current thread 0x00007f02 (most recent call first):
   File "{SITE}/torch/_inductor/scheduler.py", line 12 in fuse
   File "{SITE}/torch/_inductor/compile_fx.py", line 80 in compile_fx_inner
   File "{SITE}/torch/_dynamo/output_graph.py", line 20 in _call_user_compiler
-  File "/somewhere/torchcrux/capture/hook.py", line 3 in _compile
+  File "/somewhere/torchcrux/capturing/hook.py", line 3 in _compile
   File "/home/user/script.py", line 1 in <module>
 
 Extension modules: numpy.core (total: 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from torchcrux.capture.accuracy import AccuracyChecker
-from torchcrux.capture.watched import CheckFailed
+from torchcrux.capturing.accuracy import AccuracyChecker
+from torchcrux.capturing.watched import CheckFailed
 from torchcrux.oracle.undecided import moved, settled
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchcrux.capture.script import Ending, run_script
+from torchcrux.capturing.script import Ending, run_script
 
 pytestmark = pytest.mark.real
 

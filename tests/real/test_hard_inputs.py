@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-from torchcrux.capture.script import run_script
+from torchcrux.capturing.script import run_script
 from torchcrux.pools import open_pool
 from torchcrux.session import Options, reduce_case
 

@@ -26,7 +26,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     import torch
 
-    from torchcrux.capture.forms import form_of
+    from torchcrux.capturing.forms import form_of
     from torchcrux.oracle.data import write_data
 
     path = Path.cwd() / "facts.py"
@@ -87,7 +87,7 @@ def measure(value: Any) -> Spec | None:
     """The spec of a real value, with the range of integer tensors."""
     import torch
 
-    from torchcrux.capture.lower import describe
+    from torchcrux.capturing.lower import describe
 
     spec = describe(value)
     if isinstance(spec, Sequence):

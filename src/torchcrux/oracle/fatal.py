@@ -111,7 +111,7 @@ def _stage(during: During, frames: tuple[str, ...]) -> Stage:
 _THREAD = re.compile(r"^(Current thread|Thread) 0x[0-9a-f]+.*\(most recent call first\):$")
 _FRAME = re.compile(r'^  File "(.*)", line \d+ in (.*)$')
 _COMPILER = ("/torch/_dynamo/", "/torch/_functorch/", "/torch/_inductor/")
-_OURS = ("/torchcrux/capture/", "/torchcrux/oracle/", "/torchcrux/run/", "/torchcrux/_torch.py")
+_OURS = ("/torchcrux/capturing/", "/torchcrux/oracle/", "/torchcrux/run/", "/torchcrux/_torch.py")
 
 
 def frames_of(dump: str) -> tuple[str, ...]:

@@ -36,8 +36,8 @@ def trace(payload: Mapping[str, Any]) -> dict[str, Any]:
     from safetensors.torch import save_file
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from torchcrux.capture.forms import form_of
-    from torchcrux.capture.lower import lower
+    from torchcrux.capturing.forms import form_of
+    from torchcrux.capturing.lower import lower
     from torchcrux.oracle.data import write_data
 
     path = Path.cwd() / "retrace.py"

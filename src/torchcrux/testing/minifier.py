@@ -159,7 +159,7 @@ def _catch_here(code: str, check: str, folder: Path) -> _Caught:
 
 
 def _catch_isolated(code: str, check: str, folder: Path) -> _Caught:
-    from torchcrux.capture.script import run_script
+    from torchcrux.capturing.script import run_script
 
     script = folder / "run_code.py"
     script.write_text(code, encoding="utf-8")

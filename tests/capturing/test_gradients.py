@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchcrux.capture.clones import clone_inputs
-from torchcrux.capture.gradients import gradients
-from torchcrux.capture.script import Ending
+from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.gradients import gradients
+from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind, Stage
 
 BACKEND = """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torchcrux.capture.imports import PostImport
-from torchcrux.capture.records import Records
-from torchcrux.capture.standby import Standby
+from torchcrux.capturing.imports import PostImport
+from torchcrux.capturing.records import Records
+from torchcrux.capturing.standby import Standby
 
 if TYPE_CHECKING:
-    from torchcrux.capture.hook import Watcher
-    from torchcrux.capture.watched import Checker
+    from torchcrux.capturing.hook import Watcher
+    from torchcrux.capturing.watched import Checker
 
 OUTPUT_GRAPH = "torch._dynamo.output_graph"
 CONVERT_FRAME = "torch._dynamo.convert_frame"
@@ -19,7 +19,7 @@ CONVERT_FRAME = "torch._dynamo.convert_frame"
 class Watching:
     """`watcher` is None until Dynamo has been imported; until then nothing here imports torch.
 
-    `check` is as in `capture.script.run_script`, `standby` for a process that somebody waits for.
+    `check` is as in `capturing.script.run_script`, `standby` for a process that somebody waits for.
     """
 
     def __init__(self, records: Records, check: str, standby: Standby | None = None) -> None:
@@ -51,7 +51,7 @@ class Watching:
         """Whether the accuracy check raised this to end the program."""
         if self.watcher is None:
             return False
-        from torchcrux.capture.watched import Stopped
+        from torchcrux.capturing.watched import Stopped
 
         return isinstance(error, Stopped)
 
@@ -71,10 +71,10 @@ class Watching:
 
     def _made(self) -> Watcher:
         if self.watcher is None:
-            from torchcrux.capture.accuracy import AccuracyChecker
-            from torchcrux.capture.attributes import AttributeChecker
-            from torchcrux.capture.hook import Watcher
-            from torchcrux.capture.memory import MemoryChecker
+            from torchcrux.capturing.accuracy import AccuracyChecker
+            from torchcrux.capturing.attributes import AttributeChecker
+            from torchcrux.capturing.hook import Watcher
+            from torchcrux.capturing.memory import MemoryChecker
             from torchcrux.oracle.cost import MEBIBYTES, Bound
             from torchcrux.oracle.numerics import Tolerance
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from torchcrux.capture.script import Ending
+from torchcrux.capturing.script import Ending
 
 
 def works_alone(backend, folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 
-_OURS = ("torchcrux.capture.", "torchcrux._torch")
+_OURS = ("torchcrux.capturing.", "torchcrux._torch")
 _SHIELD = "torch._dynamo.eval_frame"  # what calls us there is what keeps Dynamo off our code
 
 

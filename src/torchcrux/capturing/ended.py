@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchcrux import case
-from torchcrux.capture import standby
+from torchcrux.capturing import standby
 from torchcrux.case import Case
 from torchcrux.oracle import fatal
 from torchcrux.oracle.failure import Failure

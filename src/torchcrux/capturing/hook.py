@@ -18,13 +18,13 @@ from typing import Any
 import torch
 
 from torchcrux import _torch
-from torchcrux.capture.context import surroundings
-from torchcrux.capture.frames import without_our_frames
-from torchcrux.capture.lower import describe, lower
-from torchcrux.capture.records import Records
-from torchcrux.capture.spelling import Spelling
-from torchcrux.capture.standby import Standby
-from torchcrux.capture.watched import Checker, CheckFailed, Graph, Stopped
+from torchcrux.capturing.context import surroundings
+from torchcrux.capturing.frames import without_our_frames
+from torchcrux.capturing.lower import describe, lower
+from torchcrux.capturing.records import Records
+from torchcrux.capturing.spelling import Spelling
+from torchcrux.capturing.standby import Standby
+from torchcrux.capturing.watched import Checker, CheckFailed, Graph, Stopped
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.fatal import During

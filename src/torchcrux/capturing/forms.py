@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from torchcrux.capture import _torch
+from torchcrux.capturing import _torch
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _SPARSE = {torch.sparse_coo: "to_sparse", torch.sparse_csr: "to_sparse_csr"}

@@ -20,9 +20,9 @@ import torch
 from torch import fx
 
 from torchcrux import _torch
-from torchcrux.capture.clones import clone_inputs
-from torchcrux.capture.gradients import gradients, leaves
-from torchcrux.capture.watched import CallCheck, CheckFailed
+from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.gradients import gradients, leaves
+from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
 from torchcrux.oracle.numerics import Mismatch, Tolerance, compare, upcast

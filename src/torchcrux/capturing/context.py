@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from torchcrux import _torch
-from torchcrux.capture.backend import backend_of, installed
-from torchcrux.capture.expression import Expressions, Inexpressible
+from torchcrux.capturing.backend import backend_of, installed
+from torchcrux.capturing.expression import Expressions, Inexpressible
 from torchcrux.emit.calls import quoted
 from torchcrux.program.context import Context
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import pytest
 import torch
 from torch._dynamo.output_graph import OutputGraph
 
-from torchcrux.capture.api import NothingCaught, capture
+import torchcrux
+from torchcrux.capturing.api import NothingCaught, capture
 from torchcrux.oracle.failure import Kind
 
 COMPILE = "relu_compile_error_TESTING_ONLY"
@@ -34,6 +36,15 @@ def unchanged():
 
 def relu(x):
     return torch.relu(x) + 1
+
+
+def test_the_public_name_is_a_function_whatever_was_imported_before():
+    importlib.import_module("torchcrux.capturing.script")
+    for _ in range(2):
+        found = torchcrux.capture(torch.compile(relu, backend=COMPILE), torch.ones(3))
+        assert found.failure.exception == "ReluCompileError"
+    for name in torchcrux.__all__:
+        assert callable(getattr(torchcrux, name))
 
 
 def test_a_compiled_function():

@@ -1,9 +1,9 @@
 """Runs a user's program and watches what it compiles.
 
-    python -m torchcrux.capture.agent --cases DIR --check CHECK
+    python -m torchcrux.capturing.agent --cases DIR --check CHECK
         --limit SECONDS --keep GRAPH:CALLS [-m] TARGET ARGS...
 
-`--check` is one of `capture.script.run_script`. `--limit` is for one compilation or call; 0 leaves
+`--check` is as in `capturing.script.run_script`. `--limit` is for one compilation or call; 0 leaves
 it to us. `--keep` names the graph whose inputs are laid on disk before it is compiled or called
 ("-" for none).
 
@@ -17,14 +17,14 @@ import atexit
 import sys
 from pathlib import Path
 
-from torchcrux.capture import execution
-from torchcrux.capture.frames import strip
-from torchcrux.capture.records import Records, Uncaught
-from torchcrux.capture.standby import STANDBY, Keep, Standby
-from torchcrux.capture.watching import Watching
+from torchcrux.capturing import execution
+from torchcrux.capturing.frames import strip
+from torchcrux.capturing.records import Records, Uncaught
+from torchcrux.capturing.standby import STANDBY, Keep, Standby
+from torchcrux.capturing.watching import Watching
 
 USAGE = (
-    "usage: python -m torchcrux.capture.agent --cases DIR --check CHECK"
+    "usage: python -m torchcrux.capturing.agent --cases DIR --check CHECK"
     " --limit SECONDS --keep GRAPH:CALLS [-m] TARGET ..."
 )
 _OPTIONS = ["--cases", "--check", "--limit", "--keep"]
@@ -103,6 +103,6 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     # The program becomes __main__; what runs it must stay importable under its own name.
-    from torchcrux.capture.agent import main as start
+    from torchcrux.capturing.agent import main as start
 
     sys.exit(start(sys.argv[1:]))

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from torchcrux.capture.accuracy import copy_of
-from torchcrux.capture.clones import clone_inputs
-from torchcrux.capture.gradients import leaves
-from torchcrux.capture.watched import CallCheck, CheckFailed
+from torchcrux.capturing.accuracy import copy_of
+from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.gradients import leaves
+from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.numerics import ALIASES, Mismatch
 

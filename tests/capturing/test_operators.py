@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from torchcrux.capture.script import Ending
+from torchcrux.capturing.script import Ending
 from torchcrux.emit.script import script
 
 SCRIPT = """

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torchcrux.capture.slicing import Slices
+from torchcrux.capturing.slicing import Slices
 
 _DEFINITIONS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from torchcrux import _torch
-from torchcrux.capture.frames import strip
-from torchcrux.capture.records import Records
-from torchcrux.capture.watching import Watching
+from torchcrux.capturing.frames import strip
+from torchcrux.capturing.records import Records
+from torchcrux.capturing.watching import Watching
 from torchcrux.case import Case
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from torchcrux.capture.ended import Ended, fatal_case, keep_of, wait
-from torchcrux.capture.records import Status, Uncaught, read_status
-from torchcrux.capture.standby import STANDBY, Keep
+from torchcrux.capturing.ended import Ended, fatal_case, keep_of, wait
+from torchcrux.capturing.records import Status, Uncaught, read_status
+from torchcrux.capturing.standby import STANDBY, Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.failure import Kind
 
@@ -105,7 +105,7 @@ _HOME = str(Path(__file__).resolve().parents[2])
 _START = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from torchcrux.capture.agent import main
+from torchcrux.capturing.agent import main
 del sys.path[0]
 sys.exit(main(sys.argv[2:]))
 """

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from torchcrux.capture.forms import form_of, hint, is_fake
-from torchcrux.capture.inline import inline_modules
-from torchcrux.capture.spelling import ATTRIBUTES, Spelling
-from torchcrux.capture.vmap import joined
+from torchcrux.capturing.forms import form_of, hint, is_fake
+from torchcrux.capturing.inline import inline_modules
+from torchcrux.capturing.spelling import ATTRIBUTES, Spelling
+from torchcrux.capturing.vmap import joined
 from torchcrux.emit.bodies import why_not
 from torchcrux.program import spec as specs
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Origin, Program, Ref, Region, Slice

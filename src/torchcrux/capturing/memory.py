@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import fx
 
-from torchcrux.capture.accuracy import copy_of
-from torchcrux.capture.clones import clone_inputs
-from torchcrux.capture.watched import CallCheck, CheckFailed
+from torchcrux.capturing.accuracy import copy_of
+from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.cost import Bound, highest_memory
 
 

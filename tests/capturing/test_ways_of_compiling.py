@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchcrux.capture.script import Ending
+from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.spec import Tensor
 

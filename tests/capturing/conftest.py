@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from torchcrux.capture.script import Caught, run_script
+from torchcrux.capturing.script import Caught, run_script
 
 
 class Scripts:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from torchcrux import case
-from torchcrux.capture.lower import lower
+from torchcrux.capturing.lower import lower
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.program.context import Backend, Context
 

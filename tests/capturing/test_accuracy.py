@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchcrux.capture.clones import clone_inputs
-from torchcrux.capture.script import Ending
+from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind
 
 WRONG = {

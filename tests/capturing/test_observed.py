@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from torchcrux.capture.script import Ending
+from torchcrux.capturing.script import Ending
 
 FAILS = """
 import torch
@@ -113,7 +113,7 @@ def observed(folder, name, *args, stdin=None):
         """
         import sys
         from pathlib import Path
-        from torchcrux.capture.script import run_script
+        from torchcrux.capturing.script import run_script
         found = run_script(sys.argv[1], sys.argv[2:], folder=Path("cases"))
         assert "torch" not in sys.modules
         sys.exit(found.status if found.signal is None else 128 + found.signal)
@@ -262,7 +262,7 @@ os.waitpid(pid, 0)
 def test_our_own_failure_never_reaches_the_script(scripts):
     found = scripts.run(
         """
-import torch, torchcrux.capture.hook as hook
+import torch, torchcrux.capturing.hook as hook
 def broken(*args): raise RuntimeError("ours")
 hook.lower = broken
 print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)))

@@ -6,9 +6,9 @@ import sys
 import types
 from dataclasses import dataclass, field
 
-from torchcrux.capture import _torch
-from torchcrux.capture.backend import installed
-from torchcrux.capture.slicing import Slices
+from torchcrux.capturing import _torch
+from torchcrux.capturing.backend import installed
+from torchcrux.capturing.slicing import Slices
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from torchcrux.capture.clones import overlaps
+from torchcrux.capturing.clones import overlaps
 
 SEED = 0
 

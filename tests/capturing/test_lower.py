@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from torchcrux.capture.lower import lower
-from torchcrux.capture.spelling import Spelling
+from torchcrux.capturing.lower import lower
+from torchcrux.capturing.spelling import Spelling
 from torchcrux.program.graph import to_graph_module
 from torchcrux.program.ir import Body, Op, Ref
 from torchcrux.program.serial import program_from_json, program_to_json

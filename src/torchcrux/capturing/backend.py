@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchcrux.capture.expression import Expressions, Inexpressible
+from torchcrux.capturing.expression import Expressions, Inexpressible
 from torchcrux.program.context import Backend
 
 ENTRY_POINTS = "torch_dynamo_backends"

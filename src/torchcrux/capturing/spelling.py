@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional
 
 from torchcrux import _torch
-from torchcrux.capture.operators import Operators
+from torchcrux.capturing.operators import Operators
 
 _NAMESPACES = (
     "torch.nn.functional",

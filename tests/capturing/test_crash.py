@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from torchcrux.capture import standby
-from torchcrux.capture.script import Ending, run_script
+from torchcrux.capturing import standby
+from torchcrux.capturing.script import Ending, run_script
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.fatal import During
 
