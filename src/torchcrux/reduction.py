@@ -286,8 +286,8 @@ def _changed(draft: Draft, changed: Draft, runs: Runs) -> Draft | None:
 
 
 def _worded(text: str, names: Mapping[str, str]) -> str:
-    """`text` with the names of captured values as the script names them."""
-    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), text)
+    """`text` with the names of captured values as the script names them; not what is quoted."""
+    return re.sub(r"\"[^\"]*\"|\w+", lambda word: names.get(word[0], word[0]), text)
 
 
 def simplicity(draft: Draft, text: str) -> Simplicity:
