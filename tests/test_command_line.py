@@ -330,3 +330,9 @@ def test_what_cannot_be_cut_apart_is_reduced_as_the_operators_it_comes_down_to(t
     assert done.returncode == 0, done.stderr
     assert result_of(tmp_path / "out")["operations"]["final"] == 1
     assert "_functorch" not in (tmp_path / "out" / "repro.py").read_text()
+
+
+def test_the_main_process_has_no_torch():
+    """The script that is run imports it at the same time; nobody waits for it twice."""
+    code = "import sys, torchcrux.cli, torchcrux.command; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,10 +6,9 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from torchcrux.capturing.standby import left_graph
 from torchcrux.case import Case
@@ -102,9 +101,16 @@ def uses_inductor(context: Context | None, frames: Iterable[str] = ()) -> bool:
 
 @functools.cache
 def _accelerated() -> bool:
-    """Whether compiling anything at all initialises an accelerator, which takes seconds and which
-    no forked child can use: the children do it, and stay. Dynamo keeps its random state."""
-    return torch.accelerator.is_available()
+    """Whether compiling anything at all initialises an accelerator (Dynamo keeps its random
+    state), which takes seconds and which no forked child can use: the children do it, and stay.
+
+    Told without importing torch, by what PyTorch was built for and which devices there are.
+    """
+    build = metadata.version("torch").partition("+")[2]
+    if build == "cpu":
+        return False
+    names = ("dri",) if build == "xpu" else ("nvidiactl", "kfd", "dxg")
+    return any(Path("/dev", name).exists() for name in names)
 
 
 def _reuse(allowed: bool) -> dict[str, Any]:

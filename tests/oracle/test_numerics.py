@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchcrux.oracle.numerics import Tolerance, compare, upcast
+from torchcrux.oracle.numerics import compare, upcast
+from torchcrux.oracle.tolerance import Tolerance
 
 
 def seeded(*shape, seed=0, dtype=torch.float32):

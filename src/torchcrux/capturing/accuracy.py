@@ -25,7 +25,8 @@ from torchcrux.capturing.gradients import gradients, leaves
 from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
-from torchcrux.oracle.numerics import Mismatch, Tolerance, compare, upcast
+from torchcrux.oracle.numerics import Mismatch, compare, upcast
+from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.undecided import decides, moved, settled
 
 MOST_CALLS = 4

@@ -20,7 +20,8 @@ from torchcrux.capturing.clones import clone_inputs
 from torchcrux.capturing.gradients import leaves
 from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
-from torchcrux.oracle.numerics import ALIASES, Mismatch
+from torchcrux.oracle.numerics import Mismatch
+from torchcrux.oracle.tolerance import ALIASES
 
 
 class AttributeChecker:

@@ -6,17 +6,19 @@ inputs: what the process has needed at most by then is what the compiled graph h
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import fx
 
 from torchcrux.capturing.accuracy import copy_of
 from torchcrux.capturing.clones import clone_inputs
 from torchcrux.capturing.watched import CallCheck, CheckFailed
-from torchcrux.oracle.cost import Bound, highest_memory
+from torchcrux.oracle.cost import Bound
 
 
 @dataclass
@@ -65,3 +67,11 @@ class _Measurement:
         if 0 < bound.most < spent:
             raise CheckFailed(bound.exceeded(spent), before, result)
         return result
+
+
+def highest_memory() -> float:
+    """The most that this process has used by now, in MiB, on an accelerator if there is one in
+    use, else resident."""
+    if torch.accelerator.is_available() and torch.accelerator.memory_allocated():
+        return float(torch.accelerator.max_memory_allocated()) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -76,7 +76,7 @@ class Watching:
             from torchcrux.capturing.hook import Watcher
             from torchcrux.capturing.memory import MemoryChecker
             from torchcrux.oracle.cost import MEBIBYTES, Bound
-            from torchcrux.oracle.numerics import Tolerance
+            from torchcrux.oracle.tolerance import Tolerance
 
             name, *limits = self._check.split(":")
             tolerance = Tolerance(*map(float, limits)) if len(limits) == 2 else None

@@ -20,7 +20,7 @@ from torchcrux.emit.layout import WIDTH, folded
 from torchcrux.emit.names import variables
 from torchcrux.emit.random import draws_random
 from torchcrux.oracle.cost import Bound
-from torchcrux.oracle.numerics import Tolerance
+from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Program, Value, targets
 from torchcrux.program.spec import Sequence, Tensor
@@ -42,7 +42,7 @@ def script(
 ) -> str:
     """The script that compiles `program` under `context` and fails if the compiler does.
 
-    With `accuracy` it compares with eager: values, or an `attribute` of `oracle.numerics`. `note`
+    With `accuracy` it compares with eager: values, or an `attribute` of `oracle.tolerance`. `note`
     is put at the end, as comments. With `limit` it ends with a traceback after so many seconds. It
     compiles and runs anew `times` times. With `bound` it fails if compiling takes more than that.
 

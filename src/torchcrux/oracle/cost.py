@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
 
 from torchcrux.oracle.failure import Failure, Kind, Stage
 
@@ -107,11 +104,3 @@ def named_bound(message: str, measure: Measure, spent: float | None = None) -> f
         spent = max(amounts) if len(amounts) > 1 else math.inf
     exceeded = [amount for amount in amounts if measure.least <= amount < spent * 0.98]
     return max(exceeded, default=None)
-
-
-def highest_memory() -> float:
-    """The most that this process has used by now, in MiB, on an accelerator if there is one in
-    use, else resident."""
-    if torch.accelerator.is_available() and torch.accelerator.memory_allocated():
-        return float(torch.accelerator.max_memory_allocated()) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -7,33 +7,14 @@ counts only if the compiled result is also clearly further from a float64 run th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from torchcrux.oracle.closeness import TOLERANCE, Limits, chunks, dense, double, unequal, widened
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """What a user has chosen in place of the tolerances by dtype. It alone decides: where it is
-    given, no float64 run excuses a difference."""
-
-    rtol: float
-    atol: float
-
-    @classmethod
-    def of(cls, metric: Mapping[str, Any] | None) -> Tolerance | None:
-        """That of a failure, from its metric."""
-        known = (metric or {}).get("tolerance")
-        return None if known is None else cls(*known)
-
-
-ALIASES = "aliases"
-ATTRIBUTES = ("stride", "requires_grad", ALIASES)
-"""What tensors of the same values may differ in; the last is what they share memory with."""
+from torchcrux.oracle.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)

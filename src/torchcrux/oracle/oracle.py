@@ -25,8 +25,8 @@ from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.numerics import ATTRIBUTES, Tolerance
 from torchcrux.oracle.signature import why_different
+from torchcrux.oracle.tolerance import ATTRIBUTES, Tolerance
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
