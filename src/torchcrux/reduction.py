@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
 
 from torchcrux.core.order import Simplicity
@@ -18,18 +17,15 @@ from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search, everything
 from torchcrux.core.search.merge import few, merge
 from torchcrux.emit.names import variables
-from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.oracle.hints import hinted
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
-from torchcrux.passes.context import PlainContext
 from torchcrux.passes.cut import Cut
-from torchcrux.passes.inputs import without_gradients
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
-from torchcrux.program.ir import Program, Value
-from torchcrux.program.spec import Number, Tensor
+from torchcrux.program.ir import Value
 
 
 class Stopped(Exception):
@@ -46,15 +42,6 @@ class DoesNotFail(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.reason)
         self.answer = answer
-
-
-class Form(Enum):
-    """How faithful a candidate is to what was captured, plainest first."""
-
-    PLAIN = "plain context, random values"
-    PLAIN_STORED = "plain context, eager's values"
-    FAITHFUL = "captured context, random values"
-    FAITHFUL_STORED = "captured context, eager's values"
 
 
 @dataclass(frozen=True)
@@ -109,14 +96,14 @@ class Reducer:
     def most_faithful(self) -> Draft:
         """What was captured, uncut, with its context and its values."""
         whole = replace(self.draft, program=writable(self.draft.program))
-        return _formed(whole, _forms(self.oracle.expected)[-1], self.oracle.expected)
+        return formed(whole, most_faithful(self.oracle.expected), self.oracle.expected)
 
     def _cut(self, captured: Draft) -> Draft:
         instead: Answer | None = None
-        for form in _forms(self.oracle.expected):
-            base = _formed(captured, form, self.oracle.expected)
+        for form in forms(self.oracle.expected, captured):
+            base = formed(captured, form, self.oracle.expected)
             self.progress(f"cut: {base.program.operations} operations, {form.value}")
-            value = Value.STORED if "STORED" in form.name else Value.RANDOM
+            value = Value.STORED if form.stored else Value.RANDOM
             level = CutLevel(base, value)
             if not any(isinstance(one, Cut) for one in self.passes):
                 (answer,) = self._ask([base])
@@ -298,51 +285,6 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
         inputs=len(program.inputs),
         elements=program.elements,
     )
-
-
-def _forms(failure: Failure) -> tuple[Form, ...]:
-    if (
-        failure.kind in (Kind.COMPILE_ERROR, Kind.SLOW_COMPILE, Kind.MEMORY)
-        and failure.stage is not Stage.BACKWARD
-    ):
-        return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
-    if failure.kind in (Kind.CRASH, Kind.HANG):  # no values may have been kept
-        if (failure.metric or {}).get("during") == "compile":
-            return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
-        return (Form.PLAIN, Form.PLAIN_STORED, Form.FAITHFUL, Form.FAITHFUL_STORED)
-    return (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
-
-
-def _formed(draft: Draft, form: Form, failure: Failure) -> Draft:
-    if draft.context.dynamic is None and _is_symbolic(draft.program):
-        draft = replace(draft, context=replace(draft.context, dynamic=True))
-    if failure.stage is Stage.BACKWARD and form is Form.FAITHFUL_STORED:
-        draft = replace(draft, context=replace(draft.context, weighted=True))
-    if form in (Form.PLAIN, Form.PLAIN_STORED):
-        if failure.stage is not Stage.BACKWARD:
-            draft = without_gradients(draft)
-        plain = [edit for edit in PlainContext().edits(draft) if _is_ambient(edit)]
-        draft = applied(draft, plain)
-    if form in (Form.PLAIN_STORED, Form.FAITHFUL_STORED):
-        nodes = tuple(replace(node, value=Value.STORED) for node in draft.program.inputs)
-        draft = replace(
-            draft, program=Program((*nodes, *draft.program.calls), draft.program.outputs)
-        )
-    return draft
-
-
-def _is_symbolic(program: Program) -> bool:
-    """Whether the compiler saw sizes that are not numbers, however the user asked for that."""
-    return any(
-        isinstance(node.spec, (Number, Tensor))
-        and bool(node.spec.symbol if isinstance(node.spec, Number) else node.spec.symbols)
-        for node in program.inputs
-    )
-
-
-def _is_ambient(edit: Edit) -> bool:
-    """Modes that seldom matter; what the compiler was told to do stays at first."""
-    return getattr(edit, "field", "") in ("grad", "inference", "fullgraph")
 
 
 def _what_instead(answer: Answer | None) -> str:

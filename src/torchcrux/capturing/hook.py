@@ -29,9 +29,11 @@ from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
+from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, targets
 
 _MARK = "__torchcrux_case__"
+_MOST_TURNS = 16
 _SMALL = 4096  # elements; integer inputs up to this size are kept for a failure in backward
 
 
@@ -128,11 +130,12 @@ class Watcher:
         slots = tuple(n.name for n in gm.graph.nodes if n.op == "placeholder")
         around = surroundings(output_graph, inference=getattr(self._local, "inference", False))
         operators = self._spelling.operators.used_by(set(targets(lowered.program)))
+        compilations = min(self.records.status.graphs + 1, _MOST_TURNS)
         graph = Graph(
             program=lowered.program,
             slots=slots,
             constants={k: v for k, v in lowered.tensors.items() if k not in slots},
-            context=replace(around.context, operators=operators),
+            context=replace(around.context, operators=operators, compilations=compilations),
             notes=around.notes,
             check=None if self.checker is None else self.checker.of(gm),
         )
@@ -185,14 +188,18 @@ class Watcher:
         if graph is None:
             return compiled
 
+        def called(*args: Any) -> Any:
+            graph.calls += 1
+            return compiled(*args)
+
         def watched(*args: Any) -> Any:
             before = _versions(args)
             busy = self._ours(self._begin_call, graph, args)
             try:
                 if graph.check is None:
-                    result = compiled(*args)
+                    result = called(*args)
                 else:
-                    result = self._checked(graph, compiled, args)
+                    result = self._checked(graph, called, args)
             except Exception as error:
                 self._ours(self._run_failed, graph, args, before, error)
                 raise
@@ -226,7 +233,7 @@ class Watcher:
     def _wrong(
         self, graph: Graph, program: Program, tensors: Mapping[str, Any], found: CheckFailed
     ) -> str:
-        context = replace(graph.context, writes=found.writes)
+        context = replace(_context(graph), writes=found.writes)
         if found.failure.stage is Stage.BACKWARD:
             context = replace(context, backward=True, weighted=True)
         name = self.records.add(program, context, found.failure, tensors, notes=graph.notes)
@@ -252,7 +259,7 @@ class Watcher:
                 f"The failing call had already changed {', '.join(changed)} in place; the stored"
                 " values are those after the change."
             )
-        name = self.records.add(program, graph.context, failure, tensors, notes=tuple(notes))
+        name = self.records.add(program, _context(graph), failure, tensors, notes=tuple(notes))
         _mark(error, name)
 
     def _remember(self, graph: Graph, args: Sequence[Any], result: Any) -> None:
@@ -305,7 +312,7 @@ class Watcher:
         notes = list(graph.notes)
         if lost:
             notes.append(f"When backward failed, the values of {', '.join(lost)} were gone.")
-        context = replace(graph.context, backward=True)
+        context = replace(_context(graph), backward=True)
         name = self.records.add(program, context, failure, tensors, notes=tuple(notes))
         _mark(error, name)
 
@@ -321,6 +328,10 @@ class Watcher:
         except Exception:
             self.records.broken()
             return None
+
+
+def _context(graph: Graph) -> Context:
+    return replace(graph.context, calls=max(1, min(graph.calls, _MOST_TURNS)))
 
 
 def _chain(error: BaseException | None) -> Sequence[BaseException]:

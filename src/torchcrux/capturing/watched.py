@@ -20,7 +20,8 @@ class Graph:
 
     `slots` are the names of the arguments in order. `constants` hang on the graph itself.
     `check` compares calls with eager, if that was asked for. `last` are the arguments of the
-    latest call that may have a backward. `number` is that of the copy on disk.
+    latest call that may have a backward. `number` is that of the copy on disk, `calls` how often
+    what became of it has been called.
     """
 
     program: Program
@@ -32,6 +33,7 @@ class Graph:
     has_backward: bool = False
     last: Sequence[Callable[[], Any]] = ()
     number: int = 0
+    calls: int = 0
 
 
 class CallCheck(Protocol):

@@ -6,24 +6,33 @@ The text is the test case: the oracle judges exactly this, and this is what the 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
+from itertools import chain
 
 from torchcrux.emit.bodies import surroundings
-from torchcrux.emit.calls import argument, quoted
+from torchcrux.emit.calling import (
+    arguments_of,
+    changed_leaves,
+    compared_call,
+    compiler,
+    enclosed,
+    marked,
+    plain_call,
+    repeated,
+    with_tolerance,
+)
+from torchcrux.emit.calls import quoted
 from torchcrux.emit.costs import measured
-from torchcrux.emit.flow import written
 from torchcrux.emit.function import Around, function
-from torchcrux.emit.gradients import backward, gradients, several, weights
 from torchcrux.emit.imports import ordered
 from torchcrux.emit.inputs import factory, tensors, uses_random
-from torchcrux.emit.layout import WIDTH, folded
+from torchcrux.emit.layout import folded
 from torchcrux.emit.names import variables
-from torchcrux.emit.random import draws_random
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
-from torchcrux.program.context import Backend, Context
-from torchcrux.program.ir import Node, Program, Value, targets
-from torchcrux.program.spec import Sequence, Tensor
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Program, Value, targets
+from torchcrux.program.source import is_import, joined, statements
 
 DATA_FILE = "data.safetensors"
 
@@ -54,17 +63,15 @@ def script(
     inputs, inner = _made(program, context, names)
     random = any(uses_random(node) for node in program.inputs)
     if accuracy:
-        backend, *calls = _accuracy_call(program, context, names, attribute)
-        calls[-1] = _with_tolerance(calls[-1], tolerance)
+        backend, *calls = compared_call(program, context, names, attribute)
+        calls[-1] = with_tolerance(calls[-1], tolerance)
     else:
-        backend, *calls = _plain_call(program, context, names)
+        backend, *calls = plain_call(program, context, names)
     calls = _with_inner(calls, inner)
     if bound is not None:
         on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
         module, calls = measured(calls, compiler(context)[1], bound, on_device=on_device)
-    if times > 1:
-        again = ["torch.compiler.reset()", *calls]
-        calls = [f"for _ in range({times}):", *(f"    {line}" for line in again)]
+    inputs, calls = repeated(inputs, calls, context, times)
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, backend, *calls]
@@ -86,9 +93,9 @@ def script(
         body[:0] = load
         imports.append("from safetensors.torch import load_file")
     more, source = _split_imports(context.backend.source)
-    for registration in _registrations(program, context):
-        needed, statements = _split_imports(registration)
-        more, source = [*more, *needed], [*statements, *([""] * 2 if source else []), *source]
+    needed, registered = _registrations(program, context)
+    if registered:
+        more, source = [*more, *needed], [*registered, *([""] * 2 if source else []), *source]
     first = _environment(context)
     lines = [*first, *(line for line in ordered([*imports, *more]) if line not in first[:1])]
     if state:
@@ -106,7 +113,7 @@ def probed(program: Program, context: Context, probe: str) -> str:
     names = variables(program)
     inputs, inner = _made(program, context, names)
     calls = [f"{probe}({quoted(node.name)}, {names[node.name]})" for node in program.inputs]
-    calls.append(f"f({_arguments(program, names, _changed_leaves(program, context))})")
+    calls.append(f"f({arguments_of(program, names, changed_leaves(program, context))})")
     around = surroundings()
     text = function(program, names, around, probe)
     return "\n".join(
@@ -117,14 +124,14 @@ def probed(program: Program, context: Context, probe: str) -> str:
             "import torch.nn.functional as F",
             "from safetensors.torch import load_file",
             *around.imports,
-            *_registrations(program, context),
+            *chain(*_registrations(program, context)),
             *context.setup,
             *around.definitions,
             *text,
             *_load(program),
             "torch.manual_seed(0)",
             *inputs,
-            *_with_inner(_around(context, calls), inner),
+            *_with_inner(enclosed(context, calls), inner),
             "",
         ]
     )
@@ -142,7 +149,8 @@ def _made(
             inner.append(line + ".clone()" * (node.value is Value.STORED))
         else:
             outer.append(line)
-    return outer, inner
+    marks = marked(program, names) if context.marked else []
+    return [*outer, *marks], inner
 
 
 def _with_inner(lines: list[str], inner: list[str]) -> list[str]:
@@ -172,17 +180,19 @@ def _split_imports(source: str) -> tuple[list[str], list[str]]:
     return [line for line in lines[:count] if line], lines[count:]
 
 
-def _registrations(program: Program, context: Context) -> list[str]:
-    """What must have run before the operators of `program` are there, each text once."""
+def _registrations(program: Program, context: Context) -> tuple[list[str], list[str]]:
+    """What must have run before the operators of `program` are there: imports, and the rest."""
     if not context.operators:
-        return []
+        return [], []
     used = set(targets(program))
-    found = [
-        source
+    parts = [
+        statement
         for name, source in context.operators
         if any(target == name or target.startswith(name + ".") for target in used)
+        for statement in statements(source)
     ]
-    return list(dict.fromkeys(found))
+    rest = joined(part for part in parts if not is_import(part))
+    return [part for part in parts if is_import(part)], rest.splitlines()
 
 
 def _load(program: Program) -> list[str]:
@@ -213,156 +223,3 @@ def _module_of(statement: str) -> str:
     target = statement.partition("=")[0].strip()
     parts = target.split(".")
     return ".".join(parts[: parts.index("config") + 1]) if "config" in parts else ""
-
-
-def compiler(context: Context) -> list[str]:
-    """The lines that choose the backend and end in ``torch.compile(f, ...)``."""
-    keywords = ["backend=backend"]
-    if context.mode is not None:
-        keywords.append(f"mode={quoted(context.mode)}")
-    if context.options:
-        keywords.append(f"options={argument(dict(context.options), {})}")
-    if context.dynamic is not None:
-        keywords.append(f"dynamic={context.dynamic}")
-    if context.fullgraph:
-        keywords.append("fullgraph=True")
-    return [f"backend = {_backend(context.backend)}", f"torch.compile(f, {', '.join(keywords)})"]
-
-
-def _backend(backend: Backend) -> str:
-    variable = 'torch.os.environ.get("TORCH_COMPILE_BACKEND"'
-    if backend.module or backend.source:
-        return f"{variable}) or {backend.name}"
-    return f"{variable}, {quoted(backend.name)})"
-
-
-def _plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
-    arguments = _arguments(program, names, _changed_leaves(program, context))
-    backend, compiled = compiler(context)
-    if context.writes:
-        written_to = [f"{out}.mul_(1)" for out in _floating(program)]
-        return [backend, *_around(context, [f"out = {compiled}({arguments})", *written_to])]
-    if not context.backward:
-        return [backend, *_around(context, [f"{compiled}({arguments})"])]
-    call = _around(context, [f"out = {compiled}({arguments})"])
-    return [backend, *weights(program, context), *call, backward(program, context, "out")]
-
-
-def _floating(program: Program) -> list[str]:
-    """The outputs of floating dtype, given that ``out`` is what the function has returned."""
-    specs = [program.by_name[name].spec for name in program.outputs]
-    texts = ["out"] if len(specs) == 1 else [f"out[{i}]" for i in range(len(specs))]
-    pairs = zip(texts, specs, strict=True)
-    return [text for text, spec in pairs if isinstance(spec, Tensor) and spec.is_floating]
-
-
-def _compared(program: Program, names: Mapping[str, str], attribute: str) -> str:
-    """The call that compares ``actual`` with ``expected``."""
-    match attribute:
-        case "":
-            return "torch.testing.assert_close(actual, expected, equal_nan=True)"
-        case "stride":
-            return "torch.testing.assert_close(actual, expected, equal_nan=True, check_stride=True)"
-        case "requires_grad":
-            told = "{}.requires_grad"
-        case _:
-            inputs = [names[node.name] for node in program.inputs if isinstance(node.spec, Tensor)]
-            shared = [f"torch._C._is_alias_of({{}}, {name})" for name in inputs]
-            told = ", ".join(shared)
-    several = len(program.outputs) > 1
-    texts = []
-    for result in ("actual", "expected"):
-        items = [
-            told.format(*[f"{result}[{i}]" if several else result] * told.count("{}"))
-            for i in range(len(program.outputs))
-        ]
-        text = ", ".join(items)
-        texts.append(f"[{text}]" if told.count("{}") > 1 or several else text)
-    return f"torch.testing.assert_close({', '.join(texts)})"
-
-
-def _with_tolerance(compare: str, tolerance: Tolerance | None) -> str:
-    if tolerance is None:
-        return compare
-    return f"{compare[:-1]}, rtol={tolerance.rtol:g}, atol={tolerance.atol:g})"
-
-
-def _accuracy_call(
-    program: Program, context: Context, names: Mapping[str, str], attribute: str = ""
-) -> list[str]:
-    """Compare what is returned, and what is left of inputs that are written to; or gradients."""
-    backend, compiled = compiler(context)
-    compare = _compared(program, names, attribute)
-    seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
-    if context.backward:
-        return [backend, *_gradient_calls(program, context, names, compiled, seed), compare]
-    changed = written(program) if not attribute else frozenset()
-    arguments = _arguments(program, names, changed)
-    if not changed:
-        lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"]
-    else:
-        inputs = f"inputs = [{arguments}]"
-        lines = [inputs, *seed, "expected = f(*inputs), inputs"]
-        lines += [inputs, *seed, f"actual = {compiled}(*inputs), inputs"]
-    return [backend, *_around(context, lines), compare]
-
-
-def _gradient_calls(
-    program: Program,
-    context: Context,
-    names: Mapping[str, str],
-    compiled: str,
-    seed: list[str],
-) -> list[str]:
-    arguments = _arguments(program, names, written(program))
-    lines = weights(program, context)
-    calls = {"expected": f"f({arguments})", "actual": f"{compiled}({arguments})"}
-    texts = {
-        name: f"{name} = {gradients(program, context, names, call)}" for name, call in calls.items()
-    }
-    scopes = bool(_around(context, []))
-    long = any(len(text) > WIDTH for text in texts.values())
-    for name, call in calls.items():
-        if scopes or long or several(program, context):
-            lines += _around(context, [*seed, f"out = {call}"])
-            lines.append(f"{name} = {gradients(program, context, names, 'out')}")
-        else:
-            lines += [*seed, texts[name]]
-    return lines
-
-
-def _arguments(program: Program, names: Mapping[str, str], cloned: Collection[str]) -> str:
-    """The inputs as arguments, those in `cloned` as copies."""
-    return ", ".join(
-        _copied(node, names[node.name]) if node.name in cloned else names[node.name]
-        for node in program.inputs
-    )
-
-
-def _copied(node: Node, name: str) -> str:
-    if isinstance(node.spec, Sequence):
-        return f"[item.clone() for item in {name}]"
-    return f"{name}.clone()" if isinstance(node.spec, Tensor) else name
-
-
-def _changed_leaves(program: Program, context: Context) -> frozenset[str]:
-    """Inputs that are leaves and require grad: PyTorch lets nobody write into them."""
-    if context.inference or not context.grad:
-        return frozenset()
-    inputs = [
-        node.name
-        for node in program.inputs
-        if any(spec.requires_grad for spec in tensors(node.spec))
-    ]
-    return written(program).intersection(inputs) if inputs else frozenset()
-
-
-def _around(context: Context, lines: Iterable[str]) -> list[str]:
-    scopes = list(context.around)
-    if context.inference:
-        scopes.insert(0, "torch.inference_mode()")
-    elif not context.grad:
-        scopes.insert(0, "torch.no_grad()")
-    if not scopes:
-        return list(lines)
-    return [f"with {', '.join(scopes)}:", *(f"    {line}" for line in lines)]

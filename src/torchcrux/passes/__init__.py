@@ -19,8 +19,10 @@ from torchcrux.passes.inputs import (
 )
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.rank import Dimensions
+from torchcrux.passes.registrations import Registrations
 from torchcrux.passes.sizes import Sizes
 from torchcrux.passes.spelling import PublicNames
+from torchcrux.passes.turns import Turns
 
 ALL: tuple[Pass, ...] = (
     Cut(),
@@ -30,6 +32,8 @@ ALL: tuple[Pass, ...] = (
     Backward(),
     Regions(),
     PlainContext(),
+    Registrations(),
+    Turns(),
     Gradients(),
     Layout(),
     RandomValues(),

@@ -65,6 +65,10 @@ _PLAIN = {
     "fullgraph": "without fullgraph=True",
     "mode": "without mode",
     "dynamic": "without dynamic",
+    "marked": "without mark_dynamic",
+    "calls": "called once",
+    "anew": "with the same inputs at each call",
+    "compilations": "compiled once",
     "inference": "outside inference mode",
     "grad": "without no_grad",
 }

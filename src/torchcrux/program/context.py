@@ -30,7 +30,10 @@ class Context:
     `operators` dotted names of operators with the text that registers them.
 
     With `backward` the gradients of what the function returns are computed as well; they are ones,
-    or random if `weighted`. If it `writes`, what the function returns is written to.
+    or random if `weighted`. If it `writes`, what the function returns is written to. It is called
+    `calls` times, with inputs that are made `anew` for each call or the same, and compiled as often
+    as `compilations` says, in one process. With `marked`, dimensions of symbolic size are marked as
+    dynamic one by one.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -43,6 +46,10 @@ class Context:
     backward: bool = False
     weighted: bool = False
     writes: bool = False
+    marked: bool = False
+    calls: int = 1
+    anew: bool = False
+    compilations: int = 1
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()

@@ -1,0 +1,202 @@
+"""The lines of a script that call the compiled function: once or several times, plainly or to be
+compared with eager."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from torchcrux.emit.calls import argument, quoted
+from torchcrux.emit.flow import written
+from torchcrux.emit.gradients import backward, gradients, several, weights
+from torchcrux.emit.inputs import tensors
+from torchcrux.emit.layout import WIDTH
+from torchcrux.emit.random import draws_random
+from torchcrux.oracle.tolerance import Tolerance
+from torchcrux.program.context import Backend, Context
+from torchcrux.program.ir import Node, Program
+from torchcrux.program.spec import Sequence, Tensor
+
+
+def compiler(context: Context) -> list[str]:
+    """The lines that choose the backend and end in ``torch.compile(f, ...)``."""
+    keywords = ["backend=backend"]
+    if context.mode is not None:
+        keywords.append(f"mode={quoted(context.mode)}")
+    if context.options:
+        keywords.append(f"options={argument(dict(context.options), {})}")
+    if context.dynamic is not None:
+        keywords.append(f"dynamic={context.dynamic}")
+    if context.fullgraph:
+        keywords.append("fullgraph=True")
+    return [f"backend = {_backend(context.backend)}", f"torch.compile(f, {', '.join(keywords)})"]
+
+
+def _backend(backend: Backend) -> str:
+    variable = 'torch.os.environ.get("TORCH_COMPILE_BACKEND"'
+    if backend.module or backend.source:
+        return f"{variable}) or {backend.name}"
+    return f"{variable}, {quoted(backend.name)})"
+
+
+def plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
+    arguments = arguments_of(program, names, changed_leaves(program, context))
+    backend, compiled = compiler(context)
+    if context.writes:
+        written_to = [f"{out}.mul_(1)" for out in _floating(program)]
+        return [backend, *enclosed(context, [f"out = {compiled}({arguments})", *written_to])]
+    if not context.backward:
+        return [backend, *enclosed(context, [f"{compiled}({arguments})"])]
+    call = enclosed(context, [f"out = {compiled}({arguments})"])
+    return [backend, *weights(program, context), *call, backward(program, context, "out")]
+
+
+def repeated(
+    inputs: list[str], calls: list[str], context: Context, times: int = 1
+) -> tuple[list[str], list[str]]:
+    """The lines that make the inputs, and `calls` in as many turns as the context asks for. Where
+    that is `times` at least, all is compiled anew for each turn."""
+    if context.calls > 1:
+        _, compiled = compiler(context)
+        turn = [line.replace(compiled, "compiled") for line in calls]
+        if context.anew:
+            inputs, turn = [], [*inputs, *turn]
+        calls = [f"compiled = {compiled}", *_turns(context.calls, turn)]
+    times = max(times, context.compilations)
+    if times > 1:
+        calls = _turns(times, ["torch.compiler.reset()", *calls])
+    return inputs, calls
+
+
+def _turns(count: int, lines: list[str]) -> list[str]:
+    return [f"for _ in range({count}):", *(f"    {line}" for line in lines)]
+
+
+def marked(program: Program, names: Mapping[str, str]) -> list[str]:
+    """The lines that mark each dimension whose size the compiler took for a symbol."""
+    return [
+        f"torch._dynamo.mark_dynamic({names[node.name]}, {dimension})"
+        for node in program.inputs
+        if isinstance(node.spec, Tensor)
+        for dimension, symbol in enumerate(node.spec.symbols)
+        if symbol
+    ]
+
+
+def _floating(program: Program) -> list[str]:
+    """The outputs of floating dtype, given that ``out`` is what the function has returned."""
+    specs = [program.by_name[name].spec for name in program.outputs]
+    texts = ["out"] if len(specs) == 1 else [f"out[{i}]" for i in range(len(specs))]
+    pairs = zip(texts, specs, strict=True)
+    return [text for text, spec in pairs if isinstance(spec, Tensor) and spec.is_floating]
+
+
+def _compared(program: Program, names: Mapping[str, str], attribute: str) -> str:
+    """The call that compares ``actual`` with ``expected``."""
+    match attribute:
+        case "":
+            return "torch.testing.assert_close(actual, expected, equal_nan=True)"
+        case "stride":
+            return "torch.testing.assert_close(actual, expected, equal_nan=True, check_stride=True)"
+        case "requires_grad":
+            told = "{}.requires_grad"
+        case _:
+            inputs = [names[node.name] for node in program.inputs if isinstance(node.spec, Tensor)]
+            shared = [f"torch._C._is_alias_of({{}}, {name})" for name in inputs]
+            told = ", ".join(shared)
+    several = len(program.outputs) > 1
+    texts = []
+    for result in ("actual", "expected"):
+        items = [
+            told.format(*[f"{result}[{i}]" if several else result] * told.count("{}"))
+            for i in range(len(program.outputs))
+        ]
+        text = ", ".join(items)
+        texts.append(f"[{text}]" if told.count("{}") > 1 or several else text)
+    return f"torch.testing.assert_close({', '.join(texts)})"
+
+
+def with_tolerance(compare: str, tolerance: Tolerance | None) -> str:
+    if tolerance is None:
+        return compare
+    return f"{compare[:-1]}, rtol={tolerance.rtol:g}, atol={tolerance.atol:g})"
+
+
+def compared_call(
+    program: Program, context: Context, names: Mapping[str, str], attribute: str = ""
+) -> list[str]:
+    """Compare what is returned, and what is left of inputs that are written to; or gradients."""
+    backend, compiled = compiler(context)
+    compare = _compared(program, names, attribute)
+    seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
+    if context.backward:
+        return [backend, *_gradient_calls(program, context, names, compiled, seed), compare]
+    changed = written(program) if not attribute else frozenset()
+    arguments = arguments_of(program, names, changed)
+    if not changed:
+        lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"]
+    else:
+        inputs = f"inputs = [{arguments}]"
+        lines = [inputs, *seed, "expected = f(*inputs), inputs"]
+        lines += [inputs, *seed, f"actual = {compiled}(*inputs), inputs"]
+    return [backend, *enclosed(context, lines), compare]
+
+
+def _gradient_calls(
+    program: Program,
+    context: Context,
+    names: Mapping[str, str],
+    compiled: str,
+    seed: list[str],
+) -> list[str]:
+    arguments = arguments_of(program, names, written(program))
+    lines = weights(program, context)
+    calls = {"expected": f"f({arguments})", "actual": f"{compiled}({arguments})"}
+    texts = {
+        name: f"{name} = {gradients(program, context, names, call)}" for name, call in calls.items()
+    }
+    scopes = bool(enclosed(context, []))
+    long = any(len(text) > WIDTH for text in texts.values())
+    for name, call in calls.items():
+        if scopes or long or several(program, context):
+            lines += enclosed(context, [*seed, f"out = {call}"])
+            lines.append(f"{name} = {gradients(program, context, names, 'out')}")
+        else:
+            lines += [*seed, texts[name]]
+    return lines
+
+
+def arguments_of(program: Program, names: Mapping[str, str], cloned: Collection[str]) -> str:
+    """The inputs as arguments, those in `cloned` as copies."""
+    return ", ".join(
+        _copied(node, names[node.name]) if node.name in cloned else names[node.name]
+        for node in program.inputs
+    )
+
+
+def _copied(node: Node, name: str) -> str:
+    if isinstance(node.spec, Sequence):
+        return f"[item.clone() for item in {name}]"
+    return f"{name}.clone()" if isinstance(node.spec, Tensor) else name
+
+
+def changed_leaves(program: Program, context: Context) -> frozenset[str]:
+    """Inputs that are leaves and require grad: PyTorch lets nobody write into them."""
+    if context.inference or not context.grad:
+        return frozenset()
+    inputs = [
+        node.name
+        for node in program.inputs
+        if any(spec.requires_grad for spec in tensors(node.spec))
+    ]
+    return written(program).intersection(inputs) if inputs else frozenset()
+
+
+def enclosed(context: Context, lines: Iterable[str]) -> list[str]:
+    scopes = list(context.around)
+    if context.inference:
+        scopes.insert(0, "torch.inference_mode()")
+    elif not context.grad:
+        scopes.insert(0, "torch.no_grad()")
+    if not scopes:
+        return list(lines)
+    return [f"with {', '.join(scopes)}:", *(f"    {line}" for line in lines)]

@@ -1,0 +1,72 @@
+"""What fails only when it is called, or compiled, once more keeps its shortest sequence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+HEAD = """
+import torch
+
+kernels = []
+
+def backend(gm, inputs):
+    state = []
+    if any("relu" in str(node.target) for node in gm.graph.nodes):
+        kernels.append(gm)
+        {compiling}
+    def run(*args):
+        state.append(args)
+        return {running}
+    return run
+
+def f(x):
+    return torch.relu(x.sin() * 2).exp()
+
+compiled = torch.compile(f, backend=backend, dynamic=False)
+for n in (4, 4, 4, 5):
+    torch.testing.assert_close(compiled(torch.ones(n)), f(torch.ones(n)))
+"""
+LATE = "[out + 1 for out in gm(*args)] if kernels and len(state) > 1 else gm(*args)"
+AGAIN = """if len(kernels) > 1: raise RuntimeError("there is such a kernel")"""
+
+SECOND_CALL = """\
+compiled = torch.compile(f, backend=backend)
+for _ in range(2):
+    expected = f(x)
+    actual = compiled(x)
+"""
+SECOND_COMPILATION = """\
+for _ in range(2):
+    torch.compiler.reset()
+    torch.compile(f, backend=backend)(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "calls"),
+    [
+        (HEAD.format(compiling="pass", running=LATE), SECOND_CALL),
+        (HEAD.format(compiling=AGAIN, running="gm(*args)"), SECOND_COMPILATION),
+    ],
+    ids=["called", "compiled"],
+)
+def test_a_failure_of_the_second(tmp_path, script, calls):
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-m", "torchcrux", "run", "--out", "out", "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["minimal"] and result["operations"]["final"] == 1
+    assert calls in (tmp_path / "out" / "repro.py").read_text()

@@ -1,0 +1,58 @@
+"""Which forms of a captured program are asked, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torchcrux.forms import Form, formed, forms
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.passes import Draft
+from torchcrux.program.context import Context
+from torchcrux.program.ir import Node, Op, Program, Ref, Value
+from torchcrux.program.spec import Tensor
+
+
+def draft(symbols=(), **context):
+    x = Node("x", Op.INPUT, spec=Tensor((4, 3), symbols=symbols))
+    y = Node("y", Op.FUNCTION, "torch.relu", (Ref("x"),), spec=Tensor((4, 3)))
+    return Draft(Program((x, y), ("y",)), Context(**context))
+
+
+def failure(kind):
+    return Failure(kind, Stage.RUN, (("RuntimeError", "no"),), ())
+
+
+def test_a_first_call_is_not_repeated():
+    wrong = failure(Kind.ACCURACY)
+    assert forms(wrong, draft()) == (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
+
+
+def test_turns_come_last_and_only_there():
+    wrong = failure(Kind.RUNTIME_ERROR)
+    captured = draft(calls=5, compilations=3)
+    found = forms(wrong, captured)
+    assert found[-3:] == (Form.CALLED_AGAIN, Form.CALLED_ANEW, Form.COMPILED_AGAIN)
+    turns = [
+        (one.calls, one.anew, one.compilations)
+        for one in (formed(captured, form, wrong).context for form in found)
+    ]
+    assert turns == [(1, False, 1), (1, False, 1), (5, False, 1), (5, True, 1), (1, False, 3)]
+
+
+def test_inputs_that_are_made_anew_have_random_values():
+    captured = draft(calls=2)
+    anew = formed(captured, Form.CALLED_ANEW, failure(Kind.ACCURACY))
+    again = formed(captured, Form.CALLED_AGAIN, failure(Kind.ACCURACY))
+    assert anew.program.inputs[0].value is Value.RANDOM
+    assert again.program.inputs[0].value is Value.STORED
+
+
+def test_symbols_are_marked_if_dynamic_does_not_do():
+    captured = draft(symbols=("s0", ""))
+    error = failure(Kind.COMPILE_ERROR)
+    found = forms(error, captured)
+    assert found[-1] is Form.MARKED
+    contexts = [formed(captured, form, error).context for form in found]
+    assert [(one.dynamic, one.marked) for one in contexts] == [*[(True, False)] * 3, (None, True)]
+    told = replace(captured, context=replace(captured.context, dynamic=True))
+    assert Form.MARKED not in forms(error, told)
