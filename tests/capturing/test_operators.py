@@ -62,3 +62,55 @@ def test_an_operator_of_a_function_is_named_as_an_obstacle(scripts):
     assert "crux_tests::scaled" in call.obstacle
     assert "inside of a function" in call.obstacle
     assert found.case.context.operators == ()
+
+
+RAW = """
+import torch
+
+lib = torch.library.Library("crux_raw", "DEF")
+lib.define("scaled(Tensor x) -> Tensor")
+lib.define("other(Tensor x) -> Tensor")
+
+def scaled(x):
+    return x * 2
+
+lib.impl("scaled", scaled, "CPU")
+lib.impl("other", lambda x: x.clone(), "CPU")
+
+@torch.library.register_fake("crux_raw::scaled")
+def _(x):
+    return torch.empty_like(x)
+
+def register():
+    torch.library.define("crux_free::shifted", "(Tensor x) -> Tensor")
+
+    @torch.library.impl("crux_free::shifted", "default")
+    def shifted(x):
+        return x + 1
+
+    @torch.library.register_fake("crux_free::shifted")
+    def _(x):
+        return torch.empty_like(x)
+
+register()
+
+def f(x):
+    return torch.relu(torch.ops.crux_raw.scaled(torch.ops.crux_free.shifted(x)))
+
+torch.compile(f, backend="relu_compile_error_TESTING_ONLY")(torch.ones(3))
+"""
+
+
+def test_operators_of_a_library_come_along_however_they_are_registered(scripts, tmp_path):
+    case = scripts.run(RAW).case
+    assert [node.obstacle for node in case.program.calls] == [None] * 3
+    sources = dict(case.context.operators)
+    raw, free = (sources[f"torch.ops.{name}"] for name in ("crux_raw.scaled", "crux_free.shifted"))
+    assert "other" not in raw
+    assert raw.count("lib.") == 2
+    assert "def register()" in free and "\nregister()" in free
+
+    path = tmp_path / "alone.py"
+    path.write_text(script(case.program, case.context))
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert "ReluCompileError" in done.stderr

@@ -103,15 +103,17 @@ class Reduced:
     inputs: list
     necessary: dict
     questions: int
+    text: str
 
 
 def minimal(start, fails, **options):
-    """`start` reduced by all passes. `function` and `inputs` are the lines of its script."""
+    """`start` reduced by all passes. `function` and `inputs` are the lines of its script, `text`."""
     oracle = Compiler(fails)
     reducer = Reducer(oracle, start, on_best=lambda best, answer: None, **options)
     final = reducer.run()
     assert reducer.minimal
-    lines = script(final.program, final.context).splitlines()
+    text = script(final.program, final.context)
+    lines = text.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("def f"))
     last = next(i for i, line in enumerate(lines) if line.startswith("backend ="))
     body = [line.strip() for line in lines[first + 1 : last]]
@@ -122,6 +124,7 @@ def minimal(start, fails, **options):
         [line for line in body[end:] if line],
         {one.change: one.verdict.value for one in reducer.necessary},
         len(oracle.asked),
+        text,
     )
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import types
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeGuard
+
+import torch
 
 from torchcrux.capturing import _torch
 from torchcrux.capturing.backend import installed
+from torchcrux.capturing.registration import Registration, calls_of, loads_a_library
 from torchcrux.capturing.slicing import Slices
 
 
@@ -34,31 +41,64 @@ class Operators:
 
 
 def _registration(space: str, name: str) -> str:
-    definition = _torch.custom_operator(f"{space}::{name}")
-    package = sys.modules.get(space)
-    if definition is None:
-        if package is not None and installed(package):
-            return f"import {space}"
-        raise LookupError(f"the operator {space}::{name}, which PyTorch does not provide")
-    home = sys.modules.get(definition.home)
+    full = f"{space}::{name}"
+    definition = _torch.custom_operator(full)
+    home = sys.modules.get(space if definition is None else definition.home)
     if home is not None and installed(home):
         return f"import {home.__name__}"
-    for module in list(sys.modules.values()):
-        if not isinstance(module, types.ModuleType) or installed(module):
-            continue
-        for variable, value in list(vars(module).items()):
-            if value is definition.handle:
-                return _sliced(module, variable, f"{space}::{name}")
-    raise LookupError(f"the operator {space}::{name}, which is registered inside of a function")
-
-
-def _sliced(module: types.ModuleType, variable: str, name: str) -> str:
-    slices = Slices(installed)
+    registration = Registration(space, name)
+    slices = Slices(installed, registration.is_of_another)
+    own = [module for module in list(sys.modules.values()) if _is_users(module)]
     try:
-        found = slices.need(module, variable)
+        found = definition is not None and _by_variable(slices, own, definition.handle)
+        for module in () if found else own:
+            found |= _taken(slices, module, partial(registration.is_stated, module=module))
+        if not found:
+            package = _package_of(space)
+            if package:
+                return f"import {package}"
+            for module in own:
+                found |= _taken(slices, module, loads_a_library)
     except (OSError, SyntaxError) as reason:
-        raise LookupError(f"the operator {name}, whose source is not to be had") from reason
-    clashes = slices.clashes()
-    if not found or clashes:
-        raise LookupError(f"the operator {name}, whose registration cannot be taken out")
+        raise LookupError(f"the operator {full}, whose source is not to be had") from reason
+    if not found:
+        where = "registered inside of a function" if definition else "registered elsewhere"
+        raise LookupError(f"the operator {full}, which is {where}")
+    if slices.clashes():
+        raise LookupError(f"the operator {full}, whose registration cannot be taken out")
     return slices.text() + "\n"
+
+
+def _is_users(module: object) -> TypeGuard[types.ModuleType]:
+    return (
+        isinstance(module, types.ModuleType)
+        and getattr(module, "__file__", None) is not None
+        and not installed(module)
+    )
+
+
+def _by_variable(slices: Slices, modules: Sequence[types.ModuleType], handle: object) -> bool:
+    """Take what makes the variable that holds `handle`."""
+    for module in modules:
+        for variable, value in list(vars(module).items()):
+            if value is handle and slices.need(module, variable):
+                return True
+    return False
+
+
+def _taken(slices: Slices, module: types.ModuleType, wanted: Callable[[ast.stmt], bool]) -> bool:
+    """Take what is `wanted` and the calls of what that binds; whether there was anything."""
+    names = slices.take(module, wanted)
+    if any(names):
+        slices.take(module, partial(calls_of, names=frozenset().union(*names)))
+    return bool(names)
+
+
+def _package_of(space: str) -> str:
+    """The installed package that has a library of this namespace."""
+    for module in list(sys.modules.values()):
+        if isinstance(module, types.ModuleType) and installed(module):
+            for value in list(vars(module).values()):
+                if type(value) is torch.library.Library and value.ns == space:
+                    return module.__name__
+    return ""

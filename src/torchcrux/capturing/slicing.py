@@ -14,7 +14,7 @@ import linecache
 import symtable
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,10 +40,16 @@ class _Module:
 
 
 class Slices:
-    """Slices of any number of modules. `installed` tells the modules that may stay imports."""
+    """Slices of any number of modules. `installed` tells the modules that may stay imports,
+    `foreign` the statements that change what is needed, but for something else."""
 
-    def __init__(self, installed: Callable[[types.ModuleType], bool]) -> None:
+    def __init__(
+        self,
+        installed: Callable[[types.ModuleType], bool],
+        foreign: Callable[[ast.stmt, types.ModuleType], bool] = lambda node, module: False,
+    ) -> None:
         self._installed = installed
+        self._foreign = foreign
         self._modules: dict[str, _Module] = {}
 
     def need(self, module: types.ModuleType, name: str) -> bool:
@@ -58,11 +64,28 @@ class Slices:
         if not binding:
             return self._need_of_star(known, name)
         known.needed.add(name)
-        changing = [i for i, s in enumerate(known.statements) if name in s.changes]
+        changing = [
+            i
+            for i, s in enumerate(known.statements)
+            if name in s.changes and not self._foreign(s.node, module)
+        ]
         imported = all(_is_import(known.statements[i].node) for i in binding)
         for i in sorted({*binding, *(() if imported else changing)}):
             self._choose(known, i, name)
         return True
+
+    def take(
+        self, module: types.ModuleType, wanted: Callable[[ast.stmt], bool]
+    ) -> Sequence[frozenset[str]]:
+        """Add the `wanted` top-level statements and what they need; the names each of them binds.
+
+        Raises as `need`.
+        """
+        known = self._module(module)
+        taken = [i for i, statement in enumerate(known.statements) if wanted(statement.node)]
+        for i in taken:
+            self._choose(known, i, "")
+        return [known.statements[i].binds - {"_"} for i in taken]
 
     def assigned_from(self, module: types.ModuleType, name: str) -> frozenset[str] | None:
         """The names that the only statement to bind `name` uses, if it is an assignment."""

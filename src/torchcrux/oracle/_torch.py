@@ -6,11 +6,13 @@ What is done here once, before any fork, each candidate would otherwise do by it
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import os
 import random
 import shutil
+import sys
 import traceback
 import types
 import warnings
@@ -60,6 +62,35 @@ def _forget() -> None:
     torch.compiler.reset()
     importlib.import_module("torch._dynamo.utils").counters.clear()
     importlib.import_module("torch._inductor.metrics").reset()
+
+
+def on_library(module: str, told: Callable[[Any], None]) -> None:
+    """Have `told` about each `torch.library.Library` that code of `module` makes from now on, by
+    itself or through `torch.library.define`, `custom_op` and the like."""
+    library: Any = torch.library.Library
+    plain = getattr(library.__init__, "__wrapped__", library.__init__)
+
+    @functools.wraps(plain)
+    def made(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain(self, *args, **kwargs)
+        frame = sys._getframe(1)
+        while frame.f_back is not None and _is_registering(frame):
+            frame = frame.f_back
+        if frame.f_globals.get("__name__") == module:
+            told(self)
+
+    library.__init__ = made
+
+
+def _is_registering(frame: types.FrameType) -> bool:
+    """The modules behind the functions of `torch.library`, 2.4 and newer."""
+    name = str(frame.f_globals.get("__name__"))
+    return name in ("torch.library", "functools") or name.startswith("torch._library.")
+
+
+def destroy(library: Any) -> None:
+    """Take back what was registered by a `torch.library.Library`: its `_destroy`, 2.2 and newer."""
+    library._destroy()
 
 
 def keep_state() -> Callable[[], bool]:

@@ -1,0 +1,35 @@
+"""Source text of a user's, as the top-level statements that it is made of."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+
+def statements(source: str) -> list[str]:
+    """The text of each top-level statement, with its decorators and without comments between."""
+    lines = source.splitlines()
+    found = []
+    for node in ast.parse(source).body:
+        first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", ()))])
+        found.append("\n".join(lines[first - 1 : node.end_lineno]))
+    return found
+
+
+def joined(parts: Iterable[str]) -> str:
+    """`parts`, each once, in order, with two empty lines around functions and classes."""
+    text, before = "", ""
+    for part in dict.fromkeys(parts):
+        if text:
+            text += "\n" * (3 if _is_definition(before) or _is_definition(part) else 1)
+        text += part
+        before = part
+    return text
+
+
+def is_import(statement: str) -> bool:
+    return statement.startswith(("import ", "from "))
+
+
+def _is_definition(statement: str) -> bool:
+    return statement.startswith(("def ", "class ", "@", "async def "))
