@@ -187,7 +187,20 @@ torch.compile(f, backend=dies_compiling)(x, y)
     assert caught.case.failure.frames == ()
 
 
-def test_the_page_returns_to_what_was_going_on(tmp_path):
+def test_a_crowded_machine_may_take_longer_to_compile(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    limits = []
+    for load in (1.0, 12.0, 4000.0):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        standby.Standby(tmp_path).begin(1, During.COMPILE, operations=1)
+        limits.append(standby.activity(tmp_path).limit / standby.LEAST_LIMIT)
+    assert limits == [1, 3, standby.MOST_CROWDED]
+    standby.Standby(tmp_path, limit=5).begin(1, During.COMPILE, operations=1)
+    assert standby.activity(tmp_path).limit == 5
+
+
+def test_the_page_returns_to_what_was_going_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     page = standby.Standby(tmp_path)
     assert standby.activity(tmp_path) is None
     outer = page.begin(1, During.RUN)
