@@ -1,8 +1,8 @@
 """Does a compiled graph compute what eager computes?
 
 A graph is compared at the first calls with shapes it has not had yet, at most `MOST_SHAPES` of
-them: what a compiler does wrong, it mostly does at every call of the same kernels. And because some
-of it shows from the second or a later call on, at its second, fourth, eighth and sixteenth call.
+them: what a compiler does wrong, it mostly does at every call of the same kernels. Some of it shows
+only at a later call; those are compared as well, until `LATER_SECONDS` have been spent on them.
 Eager runs a copy of the graph, made before the compiler could change it, on copies of the inputs,
 with the random state that the compiled call had; and in the same way both run once more for the
 gradients that a backward pass would give, whether or not the user asks for them. A float64 run
@@ -12,6 +12,7 @@ tells which of the two is right.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -31,47 +32,49 @@ from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.undecided import decides, moved, settled
 
 MOST_SHAPES = 4
-_LATER = (2, 4, 8, 16)
+LATER_SECONDS = 20.0
 _RANDOM = ("rand", "dropout", "bernoulli", "multinomial", "normal_", "uniform_", "exponential_")
 
 
-@dataclass(frozen=True)
+@dataclass
 class AccuracyChecker:
-    """A `Checker` that compares the outputs and the changed inputs of every compiled graph."""
+    """A `Checker` that compares the outputs and the changed inputs of every compiled graph.
+    `later` are the seconds spent so far on calls with shapes that a graph has had before."""
 
     tolerance: Tolerance | None = None
+    later: float = 0.0
 
     def compiling(self, gm: fx.GraphModule) -> AbstractContextManager[Any]:
         """Inductor's own random numbers differ from eager's by design; ask for eager's."""
         return _torch.with_fallback_random() if draws_random(gm) else nullcontext()
 
     def of(self, gm: fx.GraphModule) -> CallCheck:
-        return _Comparison(copy_of(gm), self.compiling(gm), self.tolerance)
+        return _Comparison(self, copy_of(gm), self.compiling(gm))
 
 
 @dataclass
 class _Comparison:
+    checker: AccuracyChecker
     eager: fx.GraphModule
     compiling: AbstractContextManager[Any]
-    tolerance: Tolerance | None = None
     seen: set[tuple[Any, ...]] = field(default_factory=set)
-    calls: int = 0
 
     def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
-        self.calls += 1
         shapes = tuple(_shape(value) for value in args)
         known = shapes in self.seen or len(self.seen) >= MOST_SHAPES
-        if known and self.calls not in _LATER:
+        if known and self.checker.later > LATER_SECONDS:
             return run(*args)
         self.seen.add(shapes)
         before = clone_inputs(args)
         state = _random_state()
         result = run(*args)
-        after = _random_state()
+        after, started = _random_state(), time.perf_counter()
         try:
             failure = self._compare(run, before, state, result, args)
         finally:
             _set_random_state(after)
+        if known:
+            self.checker.later += time.perf_counter() - started
         if failure is not None:
             raise CheckFailed(failure, before, result)
         return result
@@ -112,8 +115,8 @@ class _Comparison:
 
         expected, actual = all_of(eager, inputs), all_of(result, args)
         truth = None if precise is None else all_of(precise, wide)
-        mismatch = compare(expected, actual, truth, tolerance=self.tolerance)
-        if mismatch is not None and self.tolerance is None and decides(actual):
+        mismatch = compare(expected, actual, truth, tolerance=self.checker.tolerance)
+        if mismatch is not None and self.checker.tolerance is None and decides(actual):
             mismatch = compare(expected, settled(expected, actual, again), truth)
         if mismatch is None:
             mismatch = self._compare_gradients(run, before, state, result)
@@ -128,7 +131,7 @@ class _Comparison:
         )
 
     def _chosen(self) -> dict[str, Any]:
-        known = self.tolerance
+        known = self.checker.tolerance
         return {} if known is None else {"tolerance": [known.rtol, known.atol]}
 
     def _compare_gradients(
