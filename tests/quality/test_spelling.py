@@ -2,6 +2,8 @@
 
 from quality_kit import calls, draft, minimal
 
+from torchcrux.program.ir import Slice
+
 
 def operator(name, *arguments):
     return draft({"x": (3, 3)}, [("y", f"torch.ops.aten.{name}", ("%x", *arguments))])
@@ -21,3 +23,27 @@ def test_the_operator_itself_where_only_that_fails():
     left = minimal(operator("relu.default"), lambda program: bool(calls(program, "default")))
     assert left.function == ["return torch.ops.aten.relu.default(x)"]
     assert left.necessary["torch.relu for torch.ops.aten.relu.default"] == "passes"
+
+
+def test_a_view_of_what_is_written_is_the_input_itself():
+    start = draft(
+        {"x": (4, 6)},
+        [
+            ("a", "operator.getitem", ["%x", (Slice(0, 2, None), Slice(None, None, None))]),
+            ("b", "operator.getitem", ["%x", (Slice(1, 3, None), Slice(None, None, None))]),
+            ("z", "torch._foreach_add_", [["%a", "%b"], 1.0]),
+        ],
+        outputs=("x",),
+    )
+
+    def fails(p):
+        adds = calls(p, "_foreach_add_")
+        return bool(adds) and len(adds[0].args[0]) == 2 and "x" in p.outputs
+
+    assert minimal(start, fails).function == ["torch._foreach_add_([x, x], 1.0)", "return x"]
+
+
+def test_an_index_has_no_slices_that_do_nothing():
+    index = (Slice(0, None, None), Slice(None, None, None))
+    start = draft({"x": (3, 4)}, [("y", "operator.getitem", ["%x", index])])
+    assert minimal(start, lambda p: bool(calls(p, "getitem"))).function == ["return x[:]"]

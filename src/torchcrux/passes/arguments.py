@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torchcrux.emit.calls import argument
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.trying import TriedFirst
-from torchcrux.program.ir import Arg, Body, Node, Op, Ref
+from torchcrux.program.ir import Arg, Body, Node, Op, Ref, Slice
 from torchcrux.program.literals import (
     Path,
     Place,
@@ -122,14 +122,15 @@ class Arguments(TriedFirst):
 
 
 class PlainArguments(TriedFirst):
-    """``2`` for ``(2, 2)``."""
+    """``2`` for ``(2, 2)``; ``[:n]`` for ``[0:n, :]``."""
 
     name = "plain-arguments"
-    summary = "one number for a tuple of equal ones"
+    summary = "one number for a tuple of equal ones; slices without what they do not need"
     example = "F.max_pool2d(x, (2, 2))  ->  F.max_pool2d(x, 2)"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.calls:
+            yield from _shorter_slices(node)
             if node.target.startswith("operator.") or _takes_functions(node):
                 continue
             for path, value in _own(node):
@@ -187,6 +188,21 @@ def _shorter(node: Node, path: Path, value: tuple[Arg, ...] | list[Arg]) -> Iter
             words = f"{_call(node)} with {_text(new)} for {_text(value)}"
             yield SetArgument(Place(node.name, path), value, new, words)
             return
+
+
+def _shorter_slices(node: Node) -> Iterator[SetArgument]:
+    """Without a start of 0; without a last one that takes all."""
+    for path, value in literals(node):
+        if len(path) > 2 and path[-1] == "start" and value == 0:
+            words = f"{_call(node)} with a slice that has no start"
+            yield SetArgument(Place(node.name, path), value, None, words)
+    if node.target not in ("operator.getitem", "operator.setitem"):
+        return
+    index = node.args[1]
+    if isinstance(index, tuple) and len(index) > 1 and index[-1] == Slice(None, None, None):
+        new = index[0] if len(index) == 2 else index[:-1]
+        words = f"{_call(node)} with {_text(new)} for {_text(index)}"
+        yield SetArgument(Place(node.name, ("args", 1)), index, new, words)
 
 
 def _takes_functions(node: Node) -> bool:

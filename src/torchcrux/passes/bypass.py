@@ -37,7 +37,8 @@ class ReplaceNode:
 
 class Bypass(TriedFirst):
     """An operation in the middle that cannot be cut, since what it computes matters, may do
-    without being computed all the same."""
+    without being computed all the same. Where something is written in place, neither can a view of
+    an input be cut: only the input itself shares memory as the view does."""
 
     name = "bypass"
     summary = "an operation is replaced by an operand of the same shape and dtype"
@@ -45,12 +46,13 @@ class Bypass(TriedFirst):
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         used = {name for node in draft.program.calls for name in node.references()}
+        in_place = any(writes(node) for node in draft.program.calls)
         for node in draft.program.calls:
             if node.name not in used:
                 continue  # without it is as good as cut
             for name in node.references():
                 operand = draft.program.by_name[name]
-                if operand.op is not Op.INPUT and alike(node, operand):
+                if (in_place or operand.op is not Op.INPUT) and alike(node, operand):
                     yield ReplaceNode(node.name, name, f"without {node.name}, {name} instead")
                     break
 
