@@ -27,6 +27,12 @@ def test_a_first_call_is_not_repeated():
     assert forms(wrong, draft()) == (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
 
 
+def test_values_that_can_be_had_are_not_done_without():
+    crash = replace(failure(Kind.CRASH), metric={"during": "run"})
+    assert set(forms(crash, draft())) > {Form.PLAIN_STORED, Form.CALLED_AGAIN}
+    assert forms(crash, draft(), unkept=True) == (Form.PLAIN, Form.FAITHFUL)
+
+
 def test_turns_come_last_and_only_there():
     wrong = failure(Kind.RUNTIME_ERROR)
     captured = draft(calls=5, compilations=3)

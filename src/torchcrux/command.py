@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torchcrux.blame import between_graphs, by_itself
 from torchcrux.capturing.script import Caught, Ending, run_script
 from torchcrux.capturing.standby import Keep
 from torchcrux.case import Case, CaseError
@@ -73,9 +73,14 @@ def _run_anew(
     with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
         caught = _catch(target, args, module, choices, Path(name), ui, early)
         if caught.case is None:
-            return _nothing(caught)
+            if choices.check != "auto" or not _is_unexplained(caught):
+                return _nothing(caught)
+            ui.say("Running it once more, with torch.compile doing nothing.")
+            found = between_graphs(target, args, module, caught, Path(name) / "4")
+            return found or _nothing(caught)
         if caught.case.program is None:
-            own = _without_compiler(target, args, module, caught, Path(name) / "3", ui)
+            ui.say("torch.compile failed before there was a graph. Running the script without it.")
+            own = by_itself(target, args, module, caught, Path(name) / "4")
             if own is not None:
                 return own
         out = choices.out or new_folder(OUT, target if module else Path(target).stem)
@@ -97,13 +102,13 @@ def _run_anew(
     for note in case.notes:
         ui.say(note)
     pools = early.fitting(case), early.with_variables(case)
-    result = reduce_case(case, out, choices.options, *pools)
+    result = reduce_case(case, out, choices.options, *pools, unkept=caught.keep is not None)
     failed = result.status in ("not_reproduced", "not_a_bug") and not result.text
     if not failed or caught.keep is None:
         return result
     ui.say("It needs the values of its inputs. Running the script again, to keep them.")
     fuller = _with_inputs(target, args, module, choices, caught.keep, out, ui)
-    return result if fuller is None else reduce_case(fuller, out, choices.options)
+    return reduce_case(fuller or case, out, choices.options)
 
 
 def _with_inputs(
@@ -167,8 +172,7 @@ def _catch(
     )
     if check == "slow":
         return _catch_slow(target, args, module, choices, folder, ui, caught)
-    unexplained = caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
-    if check != "auto" or not unexplained:
+    if check != "auto" or not _is_unexplained(caught):
         return caught
     ui.say(
         "The script failed by itself after torch.compile had done its work. Running it again,"
@@ -180,7 +184,7 @@ def _catch(
     if again.case is not None:
         return again
     caught = replace(
-        caught, message=f"{caught.message} Each of its compiled graphs computes what eager does."
+        caught, message=f"{caught.message}. In none of them did a value differ from eager's."
     )
     said = "" if caught.exception is None else caught.exception.message
     seconds = named_bound(said, SECONDS, caught.slowest)
@@ -198,6 +202,11 @@ def _catch(
         target, args, module=module, check=check, folder=folder / "3", quiet_output=True
     )
     return caught if again.case is None else again
+
+
+def _is_unexplained(caught: Caught) -> bool:
+    """Whether the script died of an exception of its own, after something had been compiled."""
+    return caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
 
 
 def _catch_slow(
@@ -240,27 +249,6 @@ def _nothing(caught: Caught) -> Result:
         case Ending.OTHER_ERROR:
             return Result(status="not_a_bug", message=caught.message)
     return Result(status="no_failure", message=caught.message)
-
-
-def _without_compiler(
-    target: str, args: tuple[str, ...], module: bool, caught: Caught, folder: Path, ui: Terminal
-) -> Result | None:
-    """The result if the script fails without torch.compile too, else None."""
-    ui.say("torch.compile failed before there was a graph. Running the script without it.")
-    plain = run_script(
-        target,
-        args,
-        module=module,
-        check="error",
-        folder=folder,
-        env={**os.environ, "TORCHDYNAMO_DISABLE": "1"},
-        quiet_output=True,
-    )
-    if plain.exception is None or caught.exception is None:
-        return None
-    error = plain.exception
-    message = f"The script fails without torch.compile as well: {error.type}: {error.message}"
-    return Result(status="not_a_bug", message=message)
 
 
 def _caught_message(case: Case) -> str:

@@ -41,10 +41,13 @@ class Form(Enum):
         return self in (Form.PLAIN, Form.PLAIN_STORED)
 
 
-def forms(failure: Failure, captured: Draft) -> tuple[Form, ...]:
-    """Those that may fail, plainest first."""
+def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[Form, ...]:
+    """Those that may fail, plainest first. Where the values of the inputs are `unkept`, and can
+    be had, only those that say whether they are needed."""
     context = captured.context
     found = _of_one_call(failure)
+    if unkept:
+        return tuple(form for form in found if not form.stored)
     if context.dynamic is None and _is_symbolic(captured.program):
         found += (Form.MARKED,)
     compiles = failure.kind in (Kind.COMPILE_ERROR, Kind.SLOW_COMPILE, Kind.MEMORY, Kind.HANG)

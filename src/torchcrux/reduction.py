@@ -63,6 +63,8 @@ class Reducer:
     deadline: float | None = None
     only_hints: bool = False
     """Give up unless something that the failure names suffices by itself."""
+    unkept: bool = False
+    """The values of the inputs can be had: give up where they seem to be needed."""
     progress: Callable[[str], None] = lambda text: None
     best: Draft | None = None
     best_answer: Answer | None = None
@@ -100,7 +102,7 @@ class Reducer:
 
     def _cut(self, captured: Draft) -> Draft:
         instead: Answer | None = None
-        for form in forms(self.oracle.expected, captured):
+        for form in forms(self.oracle.expected, captured, unkept=self.unkept):
             base = formed(captured, form, self.oracle.expected)
             self.progress(f"cut: {base.program.operations} operations, {form.value}")
             value = Value.STORED if form.stored else Value.RANDOM

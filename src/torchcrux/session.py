@@ -61,9 +61,12 @@ def reduce_case(
     options: Options,
     pool: Pool | None = None,
     second: Pool | None = None,
+    *,
+    unkept: bool = False,
 ) -> Result:
     """Reduce `case` and write repro.py and result.json into `out`. A `pool` of the caller's is
-    left open; so is a `second`, whose children have the environment variables of the case.
+    left open; so is a `second`, whose children have the environment variables of the case. With
+    `unkept` a case that lacks the values of its inputs is given up where they seem to be needed.
 
     Never raises for what a script or a compiler may do; PoolError and JournalError, which are
     about this machine, pass through.
@@ -71,10 +74,12 @@ def reduce_case(
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     variables = bool(_environment(case))
-    result = _attempt(_without_environment(case), out, options, pool, started, glance=variables)
+    run = partial(_attempt, unkept=unkept and not case.stored)
+    bare = _without_environment(case)
+    result = run(bare, out, options, pool, started, glance=variables)
     if result.program is None and result.status == "not_reproduced" and variables:
         options.progress("once more, with the environment variables that the script has set")
-        result = _attempt(case, out, options, second, started)
+        result = run(case, out, options, second, started)
     result = with_html(with_issue(result))
     write(result)
     return result
@@ -88,12 +93,13 @@ def _attempt(
     started: float,
     *,
     glance: bool = False,
+    unkept: bool = False,
 ) -> Result:
     with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
         scratch = Path(name)
         with nullcontext(pool) if pool else open_pool(options.jobs, case, scratch) as used:
             prepare(used, case)
-            return Session(case, out, options, used, scratch, started, glance).run()
+            return Session(case, out, options, used, scratch, started, glance, unkept).run()
 
 
 def _environment(case: Case) -> tuple[tuple[str, str], ...]:
@@ -116,6 +122,8 @@ class Session:
     started: float
     glance: bool = False
     """Ask only about what the failure names: whether more is to be had is found out cheaply."""
+    unkept: bool = False
+    """The values of the inputs can be had; whether they are needed is found out cheaply."""
     output: Output = field(init=False)
 
     def __post_init__(self) -> None:
@@ -167,7 +175,7 @@ class Session:
                 base = replace(base, obstacles=_obstacles(captured.program))
                 return self._reduce(base, values.draft, captured, values, journal, values.refused)
             whole = result.program is not None and has_transforms(result.program)
-            if whole or not (result.text or self.glance):
+            if whole or not (result.text or self.glance or self.unkept):
                 return self._retraced(base, captured, values, journal, result)
             return result
 
@@ -280,6 +288,7 @@ class Session:
             passes=self.options.passes,
             deadline=None if budget is None else self.started + budget,
             only_hints=self.glance,
+            unkept=self.unkept,
             progress=self.options.progress,
         )
 
