@@ -226,6 +226,12 @@ def test_an_environment_variable_that_the_script_sets_is_kept_if_it_matters(tmp_
     assert "UNRELATED" not in text
 
 
+BETWEEN_GRAPHS = """import torch
+f = torch.compile(lambda x: x + torch.compiler.is_compiling(), backend="eager")
+assert f(torch.zeros(1)) == 0
+"""
+
+
 @pytest.mark.parametrize(
     ("script", "status", "said"),
     [
@@ -236,8 +242,18 @@ def test_an_environment_variable_that_the_script_sets_is_kept_if_it_matters(tmp_
         (CORRECT, 1, "Nothing failed"),
         ("print('hello')\n", 1, "compiled nothing"),
         ("name = input()\n", 1, "EOFError"),
+        (BETWEEN_GRAPHS, 3, "There is no graph to reduce"),
     ],
-    ids=["missing", "unparsable", "fails before", "exits", "correct", "no torch", "waits"],
+    ids=[
+        "missing",
+        "unparsable",
+        "fails before",
+        "exits",
+        "correct",
+        "no torch",
+        "waits",
+        "dynamo",
+    ],
 )
 def test_what_is_no_failure_of_a_compiler_is_said(tmp_path, script, status, said):
     if script is not None:
