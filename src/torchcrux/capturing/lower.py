@@ -14,7 +14,7 @@ from torch import fx
 from torchcrux.capturing.forms import form_of, hint, is_fake
 from torchcrux.capturing.inline import inline_modules
 from torchcrux.capturing.spelling import ATTRIBUTES, Spelling
-from torchcrux.capturing.vmap import joined
+from torchcrux.capturing.transforms import joined
 from torchcrux.emit.bodies import why_not
 from torchcrux.program import spec as specs
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Origin, Program, Ref, Region, Slice
@@ -69,7 +69,7 @@ class _Lowering:
                 case _:
                     if not self._scope(node):
                         self.nodes.append(self._call(node))
-        self.nodes = joined(inputs, self.nodes)
+        self.nodes = joined(inputs, self.nodes, outputs)
         known = {node.name for node in (*inputs, *self.nodes)}
         return Lowered(
             Program((*inputs, *self.nodes), tuple(name for name in outputs if name in known)),

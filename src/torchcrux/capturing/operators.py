@@ -52,7 +52,9 @@ def _registration(space: str, name: str) -> str:
     try:
         found = definition is not None and _by_variable(slices, own, definition.handle)
         for module in () if found else own:
-            found |= _taken(slices, module, partial(registration.is_stated, module=module))
+            called = slices.called(module)
+            stated = partial(registration.is_stated, module=module, called=called)
+            found |= _taken(slices, module, stated)
         if not found:
             package = _package_of(space)
             if package:

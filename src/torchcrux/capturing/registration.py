@@ -9,13 +9,15 @@ from __future__ import annotations
 import ast
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import torch
 
 _OF_A_LIBRARY = frozenset({"define", "impl", "_register_fake", "fallback"})
 """Methods of a `torch.library.Library`."""
+
+_REGISTERING = _OF_A_LIBRARY | {"Library", "custom_op", "triton_op", "impl_abstract"}
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,19 @@ class Registration:
     space: str
     name: str
 
-    def is_stated(self, node: ast.stmt, module: types.ModuleType) -> bool:
+    def is_stated(self, node: ast.stmt, module: types.ModuleType, called: Container[str]) -> bool:
         """Whether `node`, a statement of `module`, registers it: as a call or a decorator, in a
-        function that is called for that, or as text in C++."""
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            return self.is_named(node, module)
-        if any(self.is_named(decorator, module) for decorator in node.decorator_list):
-            return True
-        compiles = any(
-            isinstance(part, ast.Attribute) and part.attr == "compile" for part in ast.walk(node)
+        function that is `called` for that, or as text in C++."""
+        parts: list[ast.AST] = [node]
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            parts = [*node.decorator_list]
+            compiles = any(_name(part) == "compile" for part in ast.walk(node))
+            if node.name in called and not compiles:
+                parts.append(node)
+        return any(
+            self.is_named(part, module) and (_registers(part) or self._is_in_cpp(part))
+            for part in parts
         )
-        return self.is_named(node, module) and not compiles and _registers(node)
 
     def is_named(self, node: ast.AST, module: types.ModuleType) -> bool:
         """Whether a string in `node`, a part of `module`, names the operator."""
@@ -43,7 +47,7 @@ class Registration:
         if not texts:
             return False
         full = re.compile(rf"{self.space}::{self.name}(?!\w)")
-        if any(full.match(text) or self._is_cpp(text) for text in texts):
+        if any(map(full.match, texts)) or self._is_in_cpp(node):
             return True
         short = re.compile(rf"{self.name}(?!\w)")
         return any(map(short.match, texts)) and self._uses_library(node, module)
@@ -56,8 +60,9 @@ class Registration:
         known = isinstance(method, ast.Attribute) and method.attr in _OF_A_LIBRARY
         return known and not self.is_named(node, module)
 
-    def _is_cpp(self, text: str) -> bool:
-        return re.search(rf"\bTORCH_LIBRARY\w*\(\s*{self.space}\b", text) is not None
+    def _is_in_cpp(self, node: ast.AST) -> bool:
+        macro = re.compile(rf"\bTORCH_LIBRARY\w*\(\s*{self.space}\b")
+        return any(self.name in text and macro.search(text) for text in _strings(node))
 
     def _uses_library(self, node: ast.AST, module: types.ModuleType) -> bool:
         for part in ast.walk(node):
@@ -70,11 +75,12 @@ class Registration:
 
 def _registers(node: ast.AST) -> bool:
     """Whether something in `node` looks like a registration, not only like a use."""
-    return any(
-        isinstance(part, ast.Attribute)
-        and (part.attr in _OF_A_LIBRARY or part.attr in ("custom_op", "triton_op", "Library"))
-        for part in ast.walk(node)
-    )
+    names = {_name(part) for part in ast.walk(node)}
+    return not _REGISTERING.isdisjoint(names) or any(n.startswith("register_") for n in names)
+
+
+def _name(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
 def loads_a_library(node: ast.AST) -> bool:

@@ -87,6 +87,12 @@ class Slices:
             self._choose(known, i, "")
         return [known.statements[i].binds - {"_"} for i in taken]
 
+    def called(self, module: types.ModuleType) -> frozenset[str]:
+        """The names of functions that a top-level statement is a call of."""
+        values = [getattr(one.node, "value", None) for one in self._module(module).statements]
+        calls = [value.func for value in values if isinstance(value, ast.Call)]
+        return frozenset(call.id for call in calls if isinstance(call, ast.Name))
+
     def assigned_from(self, module: types.ModuleType, name: str) -> frozenset[str] | None:
         """The names that the only statement to bind `name` uses, if it is an assignment."""
         binding = [one for one in self._module(module).statements if name in one.binds]

@@ -22,12 +22,12 @@ _NOTHING = "lazy_load_decompositions"
 
 def joined(inputs: Sequence[Node], nodes: Sequence[Node]) -> list[Node]:
     """`nodes` with the calls of each level of `torch.vmap` joined; `inputs` are known before."""
-    if not any(_is(node, _ENTER) for node in nodes):
+    if not any(is_call(node, _ENTER) for node in nodes):
         return list(nodes)
     return _joined({node.name: node for node in inputs}, list(nodes))
 
 
-def _is(node: Node, name: str) -> bool:
+def is_call(node: Node, name: str) -> bool:
     return node.op is Op.FUNCTION and node.target.endswith("." + name)
 
 
@@ -36,14 +36,14 @@ def _joined(known: dict[str, Node], nodes: list[Node]) -> list[Node]:
     i = 0
     while i < len(nodes):
         node = nodes[i]
-        end = _end(nodes, i) if _is(node, _ENTER) else None
+        end = _end(nodes, i) if is_call(node, _ENTER) else None
         if end is not None:
-            made = _call(known, node, _joined(dict(known), nodes[i + 1 : end]))
+            made = call(known, node, _joined(dict(known), nodes[i + 1 : end]))
             done += made
             known.update((one.name, one) for one in made)
             i = end + 1
             continue
-        if not _is(node, _NOTHING):
+        if not is_call(node, _NOTHING):
             done.append(node)
             known[node.name] = node
         i += 1
@@ -54,16 +54,17 @@ def _end(nodes: list[Node], start: int) -> int | None:
     """Where the level that is entered at `start` is left; None if it is not left in this graph."""
     depth = 0
     for i in range(start, len(nodes)):
-        depth += _is(nodes[i], _ENTER) - _is(nodes[i], _LEAVE)
+        depth += is_call(nodes[i], _ENTER) - is_call(nodes[i], _LEAVE)
         if depth == 0:
             return i
     return None
 
 
-def _call(known: dict[str, Node], enter: Node, nodes: list[Node]) -> list[Node]:
-    marks = [node for node in nodes if _is(node, _MARK)]
-    unmarks = [node for node in nodes if _is(node, _UNMARK)]
-    calls = [node for node in nodes if not _is(node, _MARK) and not _is(node, _UNMARK)]
+def call(known: dict[str, Node], enter: Node, nodes: list[Node]) -> list[Node]:
+    """The call of `torch.vmap` for one level, and the items of what it returns."""
+    marks = [node for node in nodes if is_call(node, _MARK)]
+    unmarks = [node for node in nodes if is_call(node, _UNMARK)]
+    calls = [node for node in nodes if not is_call(node, _MARK) and not is_call(node, _UNMARK)]
     own = {node.name for node in (*marks, *calls)}
     results: list[Any] = [node.args[0] for node in unmarks]
     whole = Node("", Op.FUNCTION, args=(results,))

@@ -19,6 +19,10 @@ Names: TypeAlias = Mapping[str, str]
 
 HIGHER_ORDER = "torch.ops.higher_order."
 VMAP = "torch.vmap"
+GRAD, GRAD_AND_VALUE = "torch.func.grad", "torch.func.grad_and_value"
+VJP, JVP = "torch.func.vjp", "torch.func.jvp"
+JACREV, JACFWD = "torch.func.jacrev", "torch.func.jacfwd"
+CALL = "operator.call"
 FLEX_ATTENTION = "torch.nn.attention.flex_attention.flex_attention"
 
 
@@ -116,12 +120,32 @@ def _region(node: Node, names: Names, around: Around) -> Written:
     return [], f"{name}({', '.join(_texts(operands, names))})"
 
 
-def _vmap(node: Node, names: Names, around: Around) -> Written:
+def _transformed(node: Node, names: Names, around: Around) -> Written:
     body, *operands = _operands(node)
-    name = around.fresh("each")
+    name = around.fresh("each" if node.target == VMAP else "g")
     lines = nested(name, body, around)
-    mapped = ", ".join([name, *_keywords(node, names)])
-    return lines, f"torch.vmap({mapped})({', '.join(_texts(operands, names))})"
+    made = ", ".join([name, *_keywords(node, names)])
+    return lines, f"{node.target}({made})({', '.join(_texts(operands, names))})"
+
+
+def _vjp(node: Node, names: Names, around: Around) -> Written:
+    body, primals, free = _operands(node)
+    name = around.fresh("g")
+    lines = nested(name, body, around, _texts(free, names))
+    return lines, f"torch.func.vjp({', '.join([name, *_texts(primals, names)])})"
+
+
+def _jvp(node: Node, names: Names, around: Around) -> Written:
+    body, primals, tangents, free = _operands(node)
+    name = around.fresh("g")
+    lines = nested(name, body, around, _texts(free, names))
+    parts = ", ".join([name, *_texts((primals, tangents), names)])
+    return lines, f"torch.func.jvp({parts})"
+
+
+def _call(node: Node, names: Names, around: Around) -> Written:
+    function, *operands = _texts(node.args, names)
+    return [], f"{function}({', '.join(operands)})"
 
 
 def _flex_attention(node: Node, names: Names, around: Around) -> Written:
@@ -264,7 +288,12 @@ FORMS: Mapping[str, Form] = {
     f"{HIGHER_ORDER}autograd_function_apply": Form(_autograd_function, _is_autograd_function),
     f"{HIGHER_ORDER}flex_attention": Form(_flex_attention, _is_flex_attention),
     FLEX_ATTENTION: Form(_public_flex_attention, _always),
-    VMAP: Form(_vmap, _has_bodies(0)),
+    **dict.fromkeys(
+        (VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD), Form(_transformed, _has_bodies(0))
+    ),
+    VJP: Form(_vjp, _has_bodies(0)),
+    JVP: Form(_jvp, _has_bodies(0)),
+    CALL: Form(_call, _always),
 }
 
 

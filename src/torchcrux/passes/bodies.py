@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from torchcrux.emit.bodies import HIGHER_ORDER, VMAP
+from torchcrux.emit.bodies import (
+    GRAD,
+    GRAD_AND_VALUE,
+    HIGHER_ORDER,
+    JACFWD,
+    JACREV,
+    JVP,
+    VJP,
+    VMAP,
+)
 from torchcrux.emit.random import writes
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.bypass import alike
@@ -41,8 +50,16 @@ LAYOUTS = {
     f"{HIGHER_ORDER}autograd_function_apply": Layout((0,), rest=2),
     f"{HIGHER_ORDER}map_impl": Layout((0,), carried=(1,), free=2),
     f"{HIGHER_ORDER}scan": Layout((0,), carried=(1, 2), free=3),
-    VMAP: Layout((0,), rest=1),
+    **dict.fromkeys((VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD), Layout((0,), rest=1)),
+    VJP: Layout((0,), carried=(1,), free=2),
+    JVP: Layout((0,), carried=(1,), free=3),
 }
+
+_POSITIONAL = frozenset({VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD})
+"""Keywords such as in_dims and argnums count their operands."""
+
+_PAIRS = frozenset({VJP, JVP})
+"""They return what the function returns, and something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +162,12 @@ class ShrinkBodies(TriedFirst):
                     by = _substitute(call, body.program)
                     if by is not None:
                         yield ReplaceInside(node.name, place, call.name, by)
-            if node.target != VMAP:  # its in_dims are as many as its operands
+            if node.target not in _POSITIONAL:
                 yield from (DropOperand(node.name, name) for name in _idle(node, layout, bodies))
+            elif not node.kwargs:  # the first is what is differentiated, or mapped
+                first = bodies[0].program.inputs[0].name
+                idle = (name for name in _idle(node, layout, bodies) if name != first)
+                yield from (DropOperand(node.name, name) for name in idle)
 
 
 def _calls(program: Program) -> Iterator[tuple[Node, Layout]]:
@@ -227,6 +248,8 @@ def _inlined(program: Program, node: Node, body: Body, layout: Layout) -> Progra
     result = mapped(
         body.result, lambda arg: own.get(arg.name, arg) if isinstance(arg, Ref) else arg
     )
+    if node.target in _PAIRS:
+        result = (result,)
     if isinstance(result, (tuple, list)):
         names = [one.name if isinstance(one, Ref) else None for one in result]
     else:
