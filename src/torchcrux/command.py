@@ -205,8 +205,12 @@ def _catch(
 
 
 def _is_unexplained(caught: Caught) -> bool:
-    """Whether the script died of an exception of its own, after something had been compiled."""
-    return caught.ending is Ending.OTHER_ERROR and caught.graphs > 0
+    """Whether the script failed by itself, with an exception of its own or an exit status, after
+    something had been compiled."""
+    failed = caught.ending is Ending.OTHER_ERROR or (
+        caught.ending is Ending.PASSED and bool(caught.status)
+    )
+    return failed and caught.graphs > 0
 
 
 def _catch_slow(
