@@ -18,6 +18,7 @@ from torchcrux.passes.inputs import (
     RandomValues,
 )
 from torchcrux.passes.outputs import Outputs
+from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
 from torchcrux.passes.registrations import Registrations
 from torchcrux.passes.sizes import Sizes
@@ -39,6 +40,7 @@ ALL: tuple[Pass, ...] = (
     RandomValues(),
     ConstantValues(),
     LiteralValues(),
+    Parts(),
     Sizes(),
     Arguments(),
     Dimensions(),

@@ -75,7 +75,8 @@ def _with(node: Node, wanted: Mapping[Path, int]) -> Node:
             shape = tuple(wanted.get(("shape", d), size) for d, size in enumerate(spec.shape))
             elements = node.elements
             if node.value is Value.LITERAL:
-                elements = tuple(elements[i] for i in _corner(spec.shape, shape))
+                corner = block(spec.shape, (0,) * len(shape), shape)
+                elements = tuple(elements[i] for i in corner)
             return replace(node, spec=reshaped(spec, shape), elements=elements)
         case Sequence(items):
             changed: list[Spec] = []
@@ -92,11 +93,11 @@ def _with(node: Node, wanted: Mapping[Path, int]) -> Node:
     return node
 
 
-def _corner(shape: tuple[int, ...], smaller: tuple[int, ...]) -> list[int]:
-    """Row-major positions in `shape` of its first elements in each dimension."""
+def block(shape: tuple[int, ...], starts: tuple[int, ...], smaller: tuple[int, ...]) -> list[int]:
+    """Row-major positions in `shape` of the elements of a block in it, which begins at `starts`."""
     places = [0]
-    for size, step in zip(smaller, contiguous_strides(shape), strict=True):
-        places = [place + i * step for place in places for i in range(size)]
+    for start, size, step in zip(starts, smaller, contiguous_strides(shape), strict=True):
+        places = [place + i * step for place in places for i in range(start, start + size)]
     return places
 
 

@@ -1,0 +1,106 @@
+"""Of values that matter, the part that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torchcrux.passes.base import Draft, Edit
+from torchcrux.passes.trying import Asking, Runs
+from torchcrux.program.dimensions import block, reshaped
+from torchcrux.program.ir import Node, Value
+from torchcrux.program.spec import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of the dimension of some inputs, given as pairs, the places from `start` to `stop` only; the
+    values are written out."""
+
+    where: tuple[tuple[str, int], ...]
+    start: int
+    stop: int
+
+    def apply(self, draft: Draft) -> Draft:
+        changes = {}
+        for name, dim in self.where:
+            node = draft.program.by_name.get(name)
+            if node is None or not _has_parts(node):
+                return draft
+            spec = node.spec
+            assert isinstance(spec, Tensor)
+            if len(spec.shape) <= dim or spec.shape[dim] < self.stop:
+                return draft
+            starts = tuple(self.start if d == dim else 0 for d in range(len(spec.shape)))
+            shape = (*spec.shape[:dim], self.stop - self.start, *spec.shape[dim + 1 :])
+            elements = tuple(node.elements[i] for i in block(spec.shape, starts, shape))
+            changes[name] = replace(
+                node, spec=reshaped(spec, shape), value=Value.LITERAL, elements=elements
+            )
+        return draft.with_nodes(**changes)
+
+    def __str__(self) -> str:
+        names = ", ".join(name for name, _ in self.where)
+        return f"only [{self.start}:{self.stop}] of dimension {self.where[0][1]} of {names}"
+
+
+class Parts:
+    """Where a few values matter, as a NaN among numbers, halves of the input that holds them: what
+    becomes smaller with its size keeps its first values."""
+
+    name = "parts"
+    summary = "of stored values, the half that matters"
+    example = 'data["x"]  ->  torch.tensor([0.0, float("nan")])'
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        return iter(())
+
+    def search(self, draft: Draft, runs: Runs) -> Asking:
+        while True:
+            told = runs([part.apply(draft) for part in _parts(draft)])
+            smaller = [one for one in told if one is not None and one != draft]
+            fails = (yield smaller) if smaller else ()
+            best = next((one for one, same in zip(smaller, fails, strict=True) if same), None)
+            if best is None:
+                return draft
+            draft = best
+
+    def neighbours(self, draft: Draft, runs: Runs) -> list[Edit]:
+        parts = list(_parts(draft))
+        told = runs([part.apply(draft) for part in parts])
+        return [part for part, one in zip(parts, told, strict=True) if one is not None]
+
+
+def _parts(draft: Draft) -> Iterator[Part]:
+    """Each half of each dimension, and all but its first place: alone, and in all inputs that have
+    the same size there."""
+    sized: dict[int, list[tuple[str, int]]] = {}
+    for node in draft.program.inputs:
+        if _has_parts(node) and isinstance(node.spec, Tensor):
+            for dim, size in enumerate(node.spec.shape):
+                sized.setdefault(size, []).append((node.name, dim))
+    for size, places in sized.items():
+        together = [tuple(places)] * (len(places) > 1)
+        if size > 1:
+            for where in ((place,) for place in places):
+                yield from _halves(where, size)
+            for all_of_them in together:
+                yield from _halves(all_of_them, size)
+
+
+def _halves(where: tuple[tuple[str, int], ...], size: int) -> Iterator[Part]:
+    half = size // 2
+    for start, stop in dict.fromkeys([(0, half), (half, size), (1, size)]):
+        yield Part(where, start, stop)
+
+
+def _has_parts(node: Node) -> bool:
+    spec = node.spec
+    return (
+        isinstance(spec, Tensor)
+        and node.value in (Value.STORED, Value.LITERAL)
+        and len(node.elements) == spec.elements
+        and len(set(map(str, node.elements))) > 1  # else any part is as good as the first
+        and spec.is_contiguous
+        and not (spec.form or spec.lengths or spec.conj)
+    )
