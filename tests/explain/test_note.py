@@ -31,7 +31,7 @@ def failure(name, message):
         (
             "torch._dynamo.exc.BackendCompilerFailed",
             "backend='mine' raised:\nValueError: no schedule\ntarget: aten.relu.default",
-            "BackendCompilerFailed: ValueError: no schedule\ntarget: aten.relu.default",
+            "BackendCompilerFailed: ValueError: no schedule; target: aten.relu.default",
         ),
         ("Timeout", "", "Timeout"),
     ],
@@ -51,8 +51,11 @@ def test_addresses_on_the_web_and_short_numbers_stay():
     assert shortened(text) == text
 
 
-def test_at_most_three_lines():
-    assert len(note(failure("E", "a\nb\nc\nd\ne")).splitlines()) == 3
+def test_three_lines_of_it_in_one_if_they_fit():
+    assert note(failure("E", "a:\nb\nc\nd\ne")) == "E: a; b; c"
+    long = "word " * 30
+    told = note(failure("E", f"{long}\n{long}\n{long}\n{long}"))
+    assert len(told.splitlines()) == 3
 
 
 def test_that_it_passes_without_a_compiler_goes_without_saying():

@@ -10,6 +10,7 @@ from torchcrux.emit.flow import written
 from torchcrux.emit.gradients import backward, gradients, several, weights
 from torchcrux.emit.inputs import tensors
 from torchcrux.emit.layout import WIDTH
+from torchcrux.emit.memory import sharing
 from torchcrux.emit.random import draws_random
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Backend, Context
@@ -46,8 +47,12 @@ def plain_call(program: Program, context: Context, names: Mapping[str, str]) -> 
         return [backend, *enclosed(context, [f"out = {compiled}({arguments})", *written_to])]
     if not context.backward:
         return [backend, *enclosed(context, [f"{compiled}({arguments})"])]
-    call = enclosed(context, [f"out = {compiled}({arguments})"])
-    return [backend, *weights(program, context), *call, backward(program, context, "out")]
+    call = f"{compiled}({arguments})"
+    at_once = backward(program, context, call)
+    if not enclosed(context, []) and not several(program, context) and len(at_once) <= WIDTH:
+        return [backend, *weights(program, context), at_once]
+    lines = enclosed(context, [f"out = {call}"])
+    return [backend, *weights(program, context), *lines, backward(program, context, "out")]
 
 
 def repeated(
@@ -132,10 +137,16 @@ def compared_call(
         return [backend, *_gradient_calls(program, context, names, compiled, seed), compare]
     changed = written(program) if not attribute else frozenset()
     arguments = arguments_of(program, names, changed)
+    call = f"{compiled}({arguments})"
+    at_once = compare.replace("actual", call).replace("expected", f"f({arguments})")
+    if not (changed or seed or attribute or enclosed(context, [])) and len(at_once) <= WIDTH:
+        return [backend, at_once]
     if not changed:
         lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"]
     else:
         inputs = f"inputs = [{arguments}]"
+        if any(len(group) > 1 for group in sharing(program)):
+            inputs = f"inputs = copy.deepcopy([{arguments_of(program, names, ())}])"
         lines = [inputs, *seed, "expected = f(*inputs), inputs"]
         lines += [inputs, *seed, f"actual = {compiled}(*inputs), inputs"]
     return [backend, *enclosed(context, lines), compare]

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TypeAlias
 
 from torchcrux.emit.calls import argument, expression, quoted, statement
+from torchcrux.emit.inlining import inlined
 from torchcrux.emit.loops import rolled
 from torchcrux.emit.names import variables
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Program, Ref, Region
@@ -55,7 +56,7 @@ def function(
         result = Ref(program.outputs[0])
     head = f"def f({', '.join([names[node.name] for node in program.inputs])}):"
     lines = block(program, names, result, around, probe)
-    return [head, *indented(lines if probe else rolled(lines))]
+    return [head, *indented(lines if probe else inlined(rolled(lines)))]
 
 
 def nested(

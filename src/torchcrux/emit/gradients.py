@@ -29,7 +29,7 @@ def backward(program: Program, context: Context, result: str) -> str:
     leaves = _outputs(program)
     if not context.weighted:
         loss = _loss(leaves, result)
-        return f"({loss}).backward()" if " " in loss else f"{loss}.backward()"
+        return f"({loss}).backward()" if len(leaves) > 1 else f"{loss}.backward()"
     if len(leaves) == 1:
         return f"{result}{leaves[0].path}.backward(grad)"
     return f"torch.autograd.backward({_all(program, leaves, result)}, grad)"

@@ -10,6 +10,7 @@ from torchcrux.oracle.message import gist
 
 LINES = 3
 _WIDTH = 200
+_ONE_LINE = 120
 _TOLD = 3
 _CAST = re.compile(r"^(\w+): \w+ → (\w+)$")
 _PATH = re.compile(r"(?<![\w.)\]:/])(?:~|\.{1,2})?(?:/[\w.+@~=-]+)+/([\w.+@~=-]+)")
@@ -54,7 +55,15 @@ def note(failure: Failure) -> str:
     if failure.kind is Kind.HANG:  # how long one waits is up to the one who waits
         lines = [_PATIENCE.sub("", line) for line in lines]
     lines = [_cut(shortened(line)) for line in lines[:LINES]]
-    return "\n".join([f"{name}: {lines[0]}", *lines[1:]]) if lines else name
+    if not lines:
+        return name
+    shown = [f"{name}: {lines[0]}"]
+    for line in lines[1:]:
+        if len(shown[-1]) + len(line) < _ONE_LINE:
+            shown[-1] = f"{shown[-1].rstrip(':.;')}; {line}"
+        else:
+            shown.append(line)
+    return "\n".join(shown)
 
 
 def _cut(line: str) -> str:

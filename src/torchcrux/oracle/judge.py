@@ -129,7 +129,8 @@ def execute(
     text: str, path: Path, compares: str = "values"
 ) -> tuple[dict[str, Any], Failure | None]:
     """Run `text` as a main script found at `path`; its globals, and how it failed. `compares` is
-    the attribute that it compares, if it compares."""
+    the attribute that it compares, if it compares; then ``actual`` and ``expected`` are among the
+    globals."""
     from torchcrux import _torch
     from torchcrux.oracle.failure import from_exception
 
@@ -142,23 +143,24 @@ def execute(
             costly = says_costly(error)
             if costly is not None:
                 return module.__dict__, costly
-            if _is_comparison(error):
-                return module.__dict__, _accuracy(error, compares)
+            compared = _compared(error)
+            if compared is not None:
+                return {**module.__dict__, **compared}, _accuracy(error, compares)
             failure = from_exception(error, compiling=raised_by_compiler(error))
             return module.__dict__, failure
     return module.__dict__, None
 
 
-def _is_comparison(error: BaseException) -> bool:
-    """Whether ``torch.testing.assert_close`` of the script itself found a difference."""
+def _compared(error: BaseException) -> dict[str, Any] | None:
+    """What ``torch.testing.assert_close`` of the script itself found to be different."""
     if not isinstance(error, AssertionError):
-        return False
-    frames = []
+        return None
     trace = error.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame.f_code)
+    while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return frames[-1].co_name == "assert_close"
+    if trace is None or trace.tb_frame.f_code.co_name != "assert_close":
+        return None
+    return {name: trace.tb_frame.f_locals[name] for name in ("actual", "expected")}
 
 
 _ATTRIBUTE = re.compile(r"values for attribute '(\w+)(?:\(\))?'")
