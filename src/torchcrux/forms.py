@@ -13,6 +13,7 @@ from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.passes import Draft, Edit
 from torchcrux.passes.context import PlainContext
 from torchcrux.passes.inputs import without_gradients
+from torchcrux.passes.sharing import apart
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, Value
 from torchcrux.program.spec import Number, Tensor
@@ -81,6 +82,7 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         context = replace(context, weighted=True)
     draft = replace(draft, context=context)
     if form.plain:
+        draft = apart(draft)
         if failure.stage is not Stage.BACKWARD:
             draft = without_gradients(draft)
         for edit in PlainContext().edits(draft):

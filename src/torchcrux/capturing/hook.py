@@ -22,6 +22,7 @@ from torchcrux.capturing.context import surroundings
 from torchcrux.capturing.frames import without_our_frames
 from torchcrux.capturing.lower import describe, lower
 from torchcrux.capturing.records import Records
+from torchcrux.capturing.sharing import with_memory
 from torchcrux.capturing.spelling import Spelling
 from torchcrux.capturing.standby import Standby
 from torchcrux.capturing.watched import Checker, CheckFailed, Graph, Stopped
@@ -390,4 +391,5 @@ def _with_arguments(graph: Graph, args: Sequence[Any]) -> tuple[Program, dict[st
                 spec = replace(spec, symbol=symbol)
         changes[node.name] = replace(node, spec=spec)
     tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
-    return graph.program.replace_nodes(changes), {**tensors, **graph.constants}
+    tensors.update(graph.constants)
+    return with_memory(graph.program.replace_nodes(changes), tensors), tensors

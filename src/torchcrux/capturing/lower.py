@@ -13,6 +13,7 @@ from torch import fx
 
 from torchcrux.capturing.forms import form_of, hint, is_fake
 from torchcrux.capturing.inline import inline_modules
+from torchcrux.capturing.sharing import with_memory
 from torchcrux.capturing.spelling import ATTRIBUTES, Spelling
 from torchcrux.capturing.transforms import joined
 from torchcrux.emit.bodies import why_not
@@ -71,10 +72,9 @@ class _Lowering:
                         self.nodes.append(self._call(node))
         self.nodes = joined(inputs, self.nodes, outputs)
         known = {node.name for node in (*inputs, *self.nodes)}
-        return Lowered(
-            Program((*inputs, *self.nodes), tuple(name for name in outputs if name in known)),
-            self.tensors,
-        )
+        nodes = (*inputs, *self.nodes)
+        program = Program(nodes, tuple(name for name in outputs if name in known))
+        return Lowered(with_memory(program, self.tensors), self.tensors)
 
     def _input(self, node: fx.Node, example: Any) -> Node:
         fake = node.meta.get("example_value", node.meta.get("val"))

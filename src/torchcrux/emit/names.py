@@ -15,7 +15,7 @@ _TAKEN = (
     frozenset(dir(builtins))
     | frozenset(keyword.kwlist)
     | {
-        *("torch", "F", "f", "data", "math", "operator", "os", "faulthandler", "backend"),
+        *("torch", "F", "f", "data", "math", "operator", "os", "copy", "faulthandler", "backend"),
         *("checkpoint", "scan", "flex_attention", "expected", "actual", "load_file"),
     }
 )

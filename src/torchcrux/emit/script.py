@@ -27,6 +27,7 @@ from torchcrux.emit.function import Around, function
 from torchcrux.emit.imports import ordered
 from torchcrux.emit.inputs import factory, tensors, uses_random
 from torchcrux.emit.layout import folded
+from torchcrux.emit.memory import placed
 from torchcrux.emit.names import variables
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
@@ -141,10 +142,10 @@ def _made(
     program: Program, context: Context, names: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
     """The lines that make the inputs; apart, those that stand in inference mode."""
-    outer: list[str] = []
+    outer, expressions = placed(program, names)
     inner: list[str] = []
     for node in program.inputs:
-        line = f"{names[node.name]} = {factory(node)}"
+        line = f"{names[node.name]} = {expressions.get(node.name) or factory(node)}"
         if context.inference and any(spec.inference for spec in tensors(node.spec)):
             inner.append(line + ".clone()" * (node.value is Value.STORED))
         else:
@@ -204,10 +205,10 @@ def _load(program: Program) -> list[str]:
 
 def _imports(context: Context, around: Around, text: list[str]) -> list[str]:
     whole = "\n".join(text)
-    used = {name for name in ("F", "math", "operator") if _uses(whole, name)}
+    used = {name for name in ("F", "copy", "math", "operator") if _uses(whole, name)}
     modules = {_module_of(setting.splitlines()[-1]) for setting in context.config} - {""}
     found = ["import torch", *around.imports, *(f"import {module}" for module in modules)]
-    found += [f"import {module}" for module in ("math", "operator") if module in used]
+    found += [f"import {module}" for module in ("copy", "math", "operator") if module in used]
     if "F" in used:
         found.append("import torch.nn.functional as F")
     if context.backend.module:

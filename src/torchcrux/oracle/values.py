@@ -169,6 +169,8 @@ def _with_facts(node: Node, found: Mapping[str, Any], elements: Mapping[str, Any
             requires_grad=node.spec.requires_grad,
             is_leaf=node.spec.is_leaf,
             symbols=node.spec.symbols,
+            memory=node.spec.memory,
+            offset=node.spec.offset,
         )
     elif isinstance(spec, specs.Number) and isinstance(node.spec, specs.Number):
         spec = replace(spec, symbol=node.spec.symbol)

@@ -21,6 +21,7 @@ from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
 from torchcrux.passes.registrations import Registrations
+from torchcrux.passes.sharing import Sharing
 from torchcrux.passes.sizes import Sizes
 from torchcrux.passes.spelling import PublicNames
 from torchcrux.passes.turns import Turns
@@ -37,6 +38,7 @@ ALL: tuple[Pass, ...] = (
     Turns(),
     Gradients(),
     Layout(),
+    Sharing(),
     RandomValues(),
     ConstantValues(),
     LiteralValues(),

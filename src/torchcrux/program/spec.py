@@ -19,6 +19,8 @@ class Tensor:
     A tensor that is not dense is described by way of a dense one: `form` is how a sparse or
     quantized tensor is made of it (``{}`` in the text), `lengths` are the rows of it that each item
     of a nested tensor has. `lost` says what has no text: the dense tensor is the best there is.
+
+    Inputs that share memory have the same `memory`, and all begin at the `offset` in theirs.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +37,8 @@ class Tensor:
     form: str = ""
     lengths: tuple[int, ...] = ()
     lost: str = ""
+    memory: str = ""
+    offset: int = 0
 
     @property
     def elements(self) -> int:
