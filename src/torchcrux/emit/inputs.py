@@ -13,6 +13,8 @@ from torchcrux.program.spec import Number, Sequence, Spec, Tensor, contiguous_st
 _DEFAULT_DTYPES = {"float32", "int64", "bool"}
 _RANDN = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 _RANDINT = {"uint8", "int8", "int16", "int32", "int64", "bool", "float16", "float32", "float64"}
+_LONG = 8
+"""Equal elements that nobody would write one by one."""
 
 
 class Unmakeable(ValueError):
@@ -130,6 +132,9 @@ def _literal(spec: Tensor, shape: tuple[int, ...], node: Node, options: list[str
         rows = (nested(values[i * step : (i + 1) * step], sizes[1:]) for i in range(sizes[0]))
         return "[" + ", ".join(rows) + "]"
 
+    if len(node.elements) >= _LONG and len(set(map(str, node.elements))) == 1:
+        one = nested(node.elements[:1], ())
+        return f"torch.full({', '.join([argument(shape, {}), one, *options])})"
     return f"torch.tensor({', '.join([nested(node.elements, shape), *options])})"
 
 

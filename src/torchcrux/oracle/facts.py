@@ -13,14 +13,15 @@ from torchcrux.program.spec import Sequence, Spec, Tensor
 
 PROBE = "_probe"
 SMALL = 64  # elements; a tensor up to this size is kept as literal numbers too
+SAMPLED = 65_536  # elements; of a larger tensor, samples are looked for among so many
 
 
 def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``payload["text"]`` (see emit.script.probed) and describe every value.
 
     `save` lists the names whose values are written to the safetensors file `file`; `data` is as in
-    `oracle.judge.judge`. Returns specs by name, literal elements of small tensors by name, and the
-    error that ended the run early, if one did.
+    `oracle.judge.judge`. Returns specs by name, literal elements of small tensors and samples of
+    others by name, and the error that ended the run early, if one did.
     """
     import traceback
 
@@ -35,6 +36,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     save = frozenset(payload.get("save", ()))
     specs: dict[str, Any] = {}
     elements: dict[str, list[Any]] = {}
+    samples: dict[str, list[Any]] = {}
     kept: dict[str, torch.Tensor] = {}
     probed: list[str] = []
 
@@ -47,7 +49,9 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
             form = form_of(tensor)
             if name in save and not form.lost:
                 kept[key] = form.dense.detach().to("cpu", copy=True).contiguous()
-            if tensor.numel() <= SMALL and tensor.layout is torch.strided:
+            if tensor.numel() > SMALL and tensor.layout is torch.strided:
+                samples[key] = _samples(tensor)
+            elif tensor.layout is torch.strided:
                 found = _elements(tensor)
                 if found is not None:
                     elements[key] = found
@@ -66,6 +70,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "specs": specs,
         "elements": elements,
+        "samples": samples,
         "probed": probed,
         "error": error,
         "type": kind,
@@ -108,6 +113,22 @@ def _ranged(spec: Spec, value: Any) -> Spec:
         return spec
     low, high = value.detach().cpu().long().aminmax()
     return replace(spec, low=int(low), high=int(high))
+
+
+def _samples(tensor: Any) -> list[Any]:
+    """What is not finite in `tensor`, each once, its largest and its smallest number."""
+    import torch
+
+    without = tensor.is_complex() or tensor.is_quantized or tensor.dtype is torch.bool
+    if without or tensor.is_meta:
+        return []
+    flat = tensor.detach().reshape(-1)[:SAMPLED].cpu()
+    flat = flat.to(torch.float64 if flat.is_floating_point() else torch.int64)
+    finite = flat[flat.isfinite()]
+    ends = [finite.max(), finite.min()] if len(finite) else []
+    unusual = flat[~flat.isfinite()].tolist()
+    found = dict.fromkeys([*map(str, unusual), *(one.item() for one in ends)])
+    return list(found)
 
 
 def _elements(tensor: Any) -> list[Any] | None:

@@ -66,14 +66,11 @@ class Values:
             found = self._observe(program, save=())
             error = found["error"]
             if error is None:
-                nodes = tuple(
-                    _with_facts(node, found["specs"], found["elements"]) for node in program.nodes
-                )
+                nodes = tuple(_with_facts(node, found) for node in program.nodes)
                 return replace(self.draft, program=replace(program, nodes=nodes))
             self.refused = self.refused or found["type"]
             self.inputs_seen = {
-                node.name: _with_facts(node, found["specs"], found["elements"])
-                for node in self.draft.program.inputs
+                node.name: _with_facts(node, found) for node in self.draft.program.inputs
             }
             failing = next((n for n in program.calls if n.name not in found["probed"]), None)
             if failing is None or error in self.messages:
@@ -159,10 +156,10 @@ def _keys(node: Node) -> list[str]:
     return []
 
 
-def _with_facts(node: Node, found: Mapping[str, Any], elements: Mapping[str, Any]) -> Node:
-    if node.name not in found:
+def _with_facts(node: Node, found: Mapping[str, Any]) -> Node:
+    if node.name not in found["specs"]:
         return node
-    spec = spec_from_json(found[node.name])
+    spec = spec_from_json(found["specs"][node.name])
     if isinstance(spec, specs.Tensor) and isinstance(node.spec, specs.Tensor):
         spec = replace(
             spec,
@@ -174,5 +171,8 @@ def _with_facts(node: Node, found: Mapping[str, Any], elements: Mapping[str, Any
         )
     elif isinstance(spec, specs.Number) and isinstance(node.spec, specs.Number):
         spec = replace(spec, symbol=node.spec.symbol)
-    literal = tuple(float(x) if isinstance(x, str) else x for x in elements.get(node.name, ()))
-    return replace(node, spec=spec, elements=literal)
+    literal, samples = (
+        tuple(float(x) if isinstance(x, str) else x for x in found[what].get(node.name, ()))
+        for what in ("elements", "samples")
+    )
+    return replace(node, spec=spec, elements=literal, samples=samples)

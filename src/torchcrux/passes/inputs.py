@@ -74,6 +74,29 @@ class SetValue:
         return f"{self.name} {what[self.value]}"
 
 
+MOST_FILLED = 65_536
+"""Elements; what is larger would take long to print."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Give all elements of a tensor input the value that one of them has."""
+
+    name: str
+    element: int | float
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.name)
+        if node is None or not isinstance(node.spec, Tensor):
+            return draft
+        elements = (self.element,) * node.spec.elements
+        filled = replace(node, value=Value.LITERAL, elements=elements, samples=())
+        return draft.with_nodes(**{self.name: filled})
+
+    def __str__(self) -> str:
+        return f"{self.name} all {self.element}"
+
+
 def without_gradients(draft: Draft) -> Draft:
     """No input requires gradients, and no value that a later cut makes an input does."""
     plain = PlainInput("", "", requires_grad=False)
@@ -138,10 +161,11 @@ class RandomValues:
 
 
 class ConstantValues:
-    """What random values do not do, zeros or ones may."""
+    """What random values do not do, zeros or ones may, or a number of its own throughout: only
+    what comes from a factory has sizes that can shrink."""
 
     name = "constant-values"
-    summary = "stored values become zeros, or ones"
+    summary = "stored values become zeros, ones, or one of their own"
     example = 'data["x"]  ->  torch.zeros(2, 3)'
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
@@ -149,6 +173,12 @@ class ConstantValues:
             for node in draft.program.inputs:
                 if node.value in (Value.STORED, Value.LITERAL):
                     yield SetValue(node.name, value)
+        for node in draft.program.inputs:
+            if node.value is not Value.STORED or not isinstance(node.spec, Tensor):
+                continue
+            if not node.spec.form and node.spec.elements <= MOST_FILLED:
+                for element in node.samples:
+                    yield Fill(node.name, element)
 
 
 class LiteralValues:

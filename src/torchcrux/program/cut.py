@@ -93,5 +93,11 @@ def _as_input(node: Node, value: Value) -> Node:
     if isinstance(spec, Tensor):
         spec = replace(spec, is_leaf=True)
     return Node(
-        node.name, Op.INPUT, spec=spec, origin=node.origin, value=value, elements=node.elements
+        node.name,
+        Op.INPUT,
+        spec=spec,
+        origin=node.origin,
+        value=value,
+        elements=node.elements,
+        samples=node.samples,
     )

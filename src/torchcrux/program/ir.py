@@ -102,7 +102,8 @@ class Node:
     `target` is the public dotted name of a function (``torch.relu``, ``operator.add``), or the
     name of a method of the first argument. `spec` says what value eager computes there.
     `obstacle`, if set, says why the call cannot be written as text: it can only be cut.
-    `value` and `elements` (row-major, of a LITERAL) are those of an input.
+    `value` and `elements` (row-major, of a LITERAL) are those of an input. `samples` are a few
+    numbers, the most unusual first, of a tensor that eager made too large for a literal.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Node:
     obstacle: str | None = None
     value: Value = Value.RANDOM
     elements: tuple[int | float | bool | complex | str, ...] = ()
+    samples: tuple[int | float, ...] = ()
 
     def references(self) -> tuple[str, ...]:
         """Names of the values this call uses, each once, in order of first use."""
