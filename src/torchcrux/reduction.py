@@ -26,6 +26,7 @@ from torchcrux.passes.cut import Cut
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
+from torchcrux.thresholds import nearest
 
 
 class Stopped(Exception):
@@ -253,11 +254,14 @@ class Reducer:
         drafts = [self._single(one, edit, draft) for one, edit in edits]
         answers = self._ask(drafts)
         names = variables(draft.program)
-        return tuple(
-            Necessary(_worded(str(edit), names), answer.verdict)
+        told = [
+            (edit, answer.verdict)
             for (_, edit), answer in zip(edits, answers, strict=True)
             if answer.verdict in (Verdict.SAME, Verdict.DIFFERENT)
             or (answer.verdict is Verdict.PASSES and not answer.reason)  # none that is excused
+        ]
+        return tuple(
+            Necessary(_worded(str(edit), names), verdict) for edit, verdict in nearest(told)
         )
 
 

@@ -30,6 +30,7 @@ def test_the_smallest_size_that_fails_and_the_one_below_it_that_passes(least):
     reduced = minimal(start, lambda p: has("cumsum")(p) and max(shape(p, "x")) >= least)
     assert reduced.inputs == [f"x = torch.ones({least})"]
     assert reduced.necessary[f"size {least} -> {least - 1} of x"] == "passes"
+    assert sum(words.startswith("size") for words in reduced.necessary) == 1  # told once
     assert reduced.questions <= 35
 
 

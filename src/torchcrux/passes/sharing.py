@@ -41,11 +41,14 @@ class Sharing:
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for group in sharing(draft.program):
             alone = len(group) == 1
-            for node, _ in group if len(group) > 2 or alone else group[-1:]:
+            for node, spec in group if len(group) > 2 or alone else group[-1:]:
                 others = [one.name for one, _ in group if one is not node]
                 words = f"{node.name} does not share memory with {' and '.join(others)}"
                 words = f"{node.name} without an offset" if alone else words
                 yield Place(((node.name, 0),), False, words)
+                if alone and spec.offset > 1:
+                    words = f"{node.name} at offset 1 instead of {spec.offset}"
+                    yield Place(((node.name, 1),), False, words)
         for group in sharing(draft.program):
             if len(group) > 1:
                 least = min(spec.offset for _, spec in group)
