@@ -22,7 +22,7 @@ import torch
 from torch import fx
 
 from torchcrux import _torch
-from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.clones import clone_inputs, converted
 from torchcrux.capturing.gradients import gradients, leaves
 from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
@@ -91,7 +91,8 @@ class _Comparison:
         eager = self._run(self.eager, inputs, state)
         if eager is None:
             return None
-        wide = [_as(upcast(value), value) for value in before]
+        exact = converted(before, upcast)
+        wide = [_as(one, value) for one, value in zip(exact, before, strict=True)]
         precise = self._run(self.eager, wide, state)
         changed = [
             i

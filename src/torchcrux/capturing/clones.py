@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,40 @@ def _clone(
             return leaf.view_as(leaf)  # nobody can change it in place
         made = torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device=leaf.device)
         return made.copy_(leaf)
+
+
+def converted(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    """``convert(value)`` of each, where tensors that share memory share it in the result as well.
+
+    `convert` copies a tensor and may change its dtype.
+    """
+    whole: dict[tuple[Any, ...], list[torch.Tensor]] = {}
+    for value in values:
+        if _is_part(value):
+            whole.setdefault(_memory(value), []).append(value)
+    made: dict[tuple[Any, ...], torch.Tensor] = {}
+    for key, parts in whole.items():
+        if len(parts) > 1:
+            flat = torch.empty(0, dtype=parts[0].dtype, device=parts[0].device)
+            made[key] = convert(flat.set_(parts[0].untyped_storage()))
+    return [
+        made[_memory(value)].as_strided(value.size(), value.stride(), value.storage_offset())
+        if _is_part(value) and _memory(value) in made
+        else convert(value)
+        for value in values
+    ]
+
+
+def _is_part(value: Any) -> bool:
+    """Whether it may be a part of memory that several plain tensors share."""
+    plain = type(value) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+    if not plain or value.layout is not torch.strided or value.is_quantized:
+        return False
+    return not (value.requires_grad or value.is_conj() or value.is_neg())
+
+
+def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return tensor.device, tensor.dtype, tensor.untyped_storage().data_ptr()
 
 
 def overlaps(tensor: torch.Tensor) -> bool:

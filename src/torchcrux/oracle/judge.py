@@ -187,6 +187,7 @@ def _justified(namespace: Mapping[str, Any], *, backward: bool) -> str | None:
     """
     import torch
 
+    from torchcrux.capturing.clones import converted
     from torchcrux.oracle.gradients import compare_gradients
     from torchcrux.oracle.numerics import compare, upcast
     from torchcrux.oracle.undecided import decides, moved, settled
@@ -204,7 +205,7 @@ def _justified(namespace: Mapping[str, Any], *, backward: bool) -> str | None:
             return None
         return outputs if len(outputs) == len(actual) else [*outputs, *_leaves(near)]
 
-    wide = [_map(upcast, value) for value in inputs]
+    wide = converted(inputs, lambda value: _map(upcast, value))
     try:
         if backward:
             reference = _gradients(function, wide, namespace.get("grad"))
