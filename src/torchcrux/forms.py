@@ -75,6 +75,7 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         calls=calls if again else 1,
         anew=form is Form.CALLED_ANEW,
         compilations=compilations if form is Form.COMPILED_AGAIN else 1,
+        equal_nan=failure.kind is Kind.ACCURACY,
     )
     if context.dynamic is None and not context.marked and _is_symbolic(draft.program):
         context = replace(context, dynamic=True)

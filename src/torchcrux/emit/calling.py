@@ -39,15 +39,21 @@ def _backend(backend: Backend) -> str:
     return f"{variable}, {quoted(backend.name)})"
 
 
+def _call(context: Context, arguments: str) -> str:
+    """What is compiled, called; it has a name if that is not the only call."""
+    compiled = "compiled" if context.calls > 1 else compiler(context)[1]
+    return f"{compiled}({arguments})"
+
+
 def plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
     arguments = arguments_of(program, names, changed_leaves(program, context))
-    backend, compiled = compiler(context)
+    backend, _ = compiler(context)
+    call = _call(context, arguments)
     if context.writes:
         written_to = [f"{out}.mul_(1)" for out in _floating(program)]
-        return [backend, *enclosed(context, [f"out = {compiled}({arguments})", *written_to])]
+        return [backend, *enclosed(context, [f"out = {call}", *written_to])]
     if not context.backward:
-        return [backend, *enclosed(context, [f"{compiled}({arguments})"])]
-    call = f"{compiled}({arguments})"
+        return [backend, *enclosed(context, [call])]
     at_once = backward(program, context, call)
     if not enclosed(context, []) and not several(program, context) and len(at_once) <= WIDTH:
         return [backend, *weights(program, context), at_once]
@@ -61,11 +67,10 @@ def repeated(
     """The lines that make the inputs, and `calls` in as many turns as the context asks for. Where
     that is `times` at least, all is compiled anew for each turn."""
     if context.calls > 1:
-        _, compiled = compiler(context)
-        turn = [line.replace(compiled, "compiled") for line in calls]
+        turn = calls
         if context.anew:
             inputs, turn = [], [*inputs, *turn]
-        calls = [f"compiled = {compiled}", *_turns(context.calls, turn)]
+        calls = [f"compiled = {compiler(context)[1]}", *_turns(context.calls, turn)]
     times = max(times, context.compilations)
     if times > 1:
         calls = _turns(times, ["torch.compiler.reset()", *calls])
@@ -95,13 +100,14 @@ def _floating(program: Program) -> list[str]:
     return [text for text, spec in pairs if isinstance(spec, Tensor) and spec.is_floating]
 
 
-def _compared(program: Program, names: Mapping[str, str], attribute: str) -> str:
+def _compared(program: Program, context: Context, names: Mapping[str, str], attribute: str) -> str:
     """The call that compares ``actual`` with ``expected``."""
     match attribute:
-        case "":
-            return "torch.testing.assert_close(actual, expected, equal_nan=True)"
-        case "stride":
-            return "torch.testing.assert_close(actual, expected, equal_nan=True, check_stride=True)"
+        case "" | "stride":
+            how = [", equal_nan=True"] * context.equal_nan + [", check_stride=True"] * bool(
+                attribute
+            )
+            return f"torch.testing.assert_close(actual, expected{''.join(how)})"
         case "requires_grad":
             told = "{}.requires_grad"
         case _:
@@ -130,25 +136,25 @@ def compared_call(
     program: Program, context: Context, names: Mapping[str, str], attribute: str = ""
 ) -> list[str]:
     """Compare what is returned, and what is left of inputs that are written to; or gradients."""
-    backend, compiled = compiler(context)
-    compare = _compared(program, names, attribute)
+    backend, _ = compiler(context)
+    compare = _compared(program, context, names, attribute)
     seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
     if context.backward:
-        return [backend, *_gradient_calls(program, context, names, compiled, seed), compare]
+        return [backend, *_gradient_calls(program, context, names, seed), compare]
     changed = written(program) if not attribute else frozenset()
     arguments = arguments_of(program, names, changed)
-    call = f"{compiled}({arguments})"
+    call = _call(context, arguments)
     at_once = compare.replace("actual", call).replace("expected", f"f({arguments})")
-    if not (changed or seed or attribute or enclosed(context, [])) and len(at_once) <= WIDTH:
-        return [backend, at_once]
+    if not (changed or seed or attribute or context.around) and len(at_once) <= WIDTH:
+        return [backend, *enclosed(context, [at_once])]
     if not changed:
-        lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {compiled}({arguments})"]
+        lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {call}"]
     else:
         inputs = f"inputs = [{arguments}]"
         if any(len(group) > 1 for group in sharing(program)):
             inputs = f"inputs = copy.deepcopy([{arguments_of(program, names, ())}])"
         lines = [inputs, *seed, "expected = f(*inputs), inputs"]
-        lines += [inputs, *seed, f"actual = {compiled}(*inputs), inputs"]
+        lines += [inputs, *seed, f"actual = {_call(context, '*inputs')}, inputs"]
     return [backend, *enclosed(context, lines), compare]
 
 
@@ -156,12 +162,11 @@ def _gradient_calls(
     program: Program,
     context: Context,
     names: Mapping[str, str],
-    compiled: str,
     seed: list[str],
 ) -> list[str]:
     arguments = arguments_of(program, names, written(program))
     lines = weights(program, context)
-    calls = {"expected": f"f({arguments})", "actual": f"{compiled}({arguments})"}
+    calls = {"expected": f"f({arguments})", "actual": _call(context, arguments)}
     texts = {
         name: f"{name} = {gradients(program, context, names, call)}" for name, call in calls.items()
     }

@@ -69,6 +69,7 @@ _PLAIN = {
     "calls": "called once",
     "anew": "with the same inputs at each call",
     "compilations": "compiled once",
+    "equal_nan": "without equal_nan=True",
     "inference": "outside inference mode",
     "grad": "without no_grad",
 }

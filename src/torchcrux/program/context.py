@@ -33,7 +33,7 @@ class Context:
     or random if `weighted`. If it `writes`, what the function returns is written to. It is called
     `calls` times, with inputs that are made `anew` for each call or the same, and compiled as often
     as `compilations` says, in one process. With `marked`, dimensions of symbolic size are marked as
-    dynamic one by one.
+    dynamic one by one. With `equal_nan`, what is no number may stand where eager has none either.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -50,6 +50,7 @@ class Context:
     calls: int = 1
     anew: bool = False
     compilations: int = 1
+    equal_nan: bool = False
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
