@@ -210,7 +210,7 @@ def _chosen(status: Status, cases: Mapping[str, Case]) -> str | None:
     answers by falling back to eager counts only if it ended the program."""
     if status.uncaught is not None and status.uncaught.case in cases:
         return status.uncaught.case
-    if status.stopped and status.cases:
+    if status.stopped and status.cases and status.cases[-1] in cases:  # else it is unreadable
         return status.cases[-1]
     for name in cases:
         if name not in status.maybe:
