@@ -273,7 +273,11 @@ def test_an_input_comes_back(name, spelling):
         ("torch.relu(x)", "torch.relu(x).clone()", "graph"),
         ("torch.relu(x)", "torch.nn.functional.relu6(x)", "graph"),
         ("torch.relu(x)", "torch.rely(x)", "script"),
-        ("return add, mul", "return mul, add", "outputs"),
+        (
+            "return x + 1, torch.relu(x) * 2",
+            "y, z = x + 1, torch.relu(x) * 2; return z, y",
+            "outputs",
+        ),
     ],
 )
 def test_the_kit_sees_what_is_wrong(before, after, part, monkeypatch, spelling):

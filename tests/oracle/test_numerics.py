@@ -1,6 +1,7 @@
 """Rounding is no failure, and a failure is no rounding."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchcrux.oracle.numerics import compare, upcast
+from torchcrux.oracle.numerics import compare, is_slip, upcast
 from torchcrux.oracle.tolerance import Tolerance
 
 
@@ -313,3 +314,17 @@ def test_one_element_off_by_a_tenth_is_found(values, at):
     wrong[at % len(values)] *= 1.1
     found = compare([eager], [wrong], [eager.double()])
     assert found.first == at % len(values) and found.count == 1
+
+
+def test_rounding_is_no_remainder_of_a_gross_error():
+    eager = torch.linspace(0.5, 2, 100)
+    gross = compare([eager], [eager.flip(0)]).to_json()
+    fine = compare([eager], [eager * (1 + 1e-2)]).to_json()
+    rounding = compare([eager], [eager * (1 + 1e-5)])
+    worse = compare([eager], [eager * (1 + 1e-2)])
+    lost = compare([eager], [torch.full_like(eager, math.nan)])
+    assert is_slip(gross, rounding)
+    assert not is_slip(gross, worse) and not is_slip(gross, lost)
+    assert not is_slip(fine, rounding) and not is_slip(None, rounding)
+    half = eager.to(torch.bfloat16)
+    assert is_slip(gross, compare([half], [half * 1.03]))

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchcrux.oracle.cost import says_costly
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.signature import why_different
+
+if TYPE_CHECKING:
+    from torchcrux.oracle.numerics import Mismatch
 
 
 class Verdict(str, Enum):
@@ -79,9 +82,15 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     if failure is None:
         return answer(Verdict.PASSES)
     if failure.kind is Kind.ACCURACY and payload.get("reference", True):
-        excuse = _justified(namespace, backward=backward)
-        if excuse is not None:
-            return answer(Verdict.PASSES, excuse)
+        from torchcrux.oracle.numerics import is_slip
+
+        mismatch = _unjustified(namespace, backward=backward)
+        if mismatch is None:
+            reason = "the difference is within what a float64 run justifies"
+            return answer(Verdict.PASSES, reason)
+        if is_slip(expected.metric, mismatch):
+            reason = "the difference may be rounding, and what was captured was not"
+            return answer(Verdict.PASSES, reason)
     original = torch.compile
     torch.compile = do_not_compile
     try:
@@ -178,8 +187,8 @@ def _accuracy(error: BaseException, compares: str) -> Failure:
     )
 
 
-def _justified(namespace: Mapping[str, Any], *, backward: bool) -> str | None:
-    """Why the difference is within what float64 justifies; None if it is not, or unknown.
+def _unjustified(namespace: Mapping[str, Any], *, backward: bool) -> Mismatch | None:
+    """The difference, unless it is within what float64 justifies.
 
     The script has compared ``actual`` and ``expected``; ``f`` run once more on inputs of double
     precision tells which of the two is right. With `backward` these are gradients; otherwise they
@@ -223,9 +232,7 @@ def _justified(namespace: Mapping[str, Any], *, backward: bool) -> str | None:
         mismatch = compare(expected, actual, reference)
         if mismatch is not None and decides(actual):
             mismatch = compare(expected, settled(expected, actual, again), reference)
-    if mismatch is None:
-        return "the difference is within what a float64 run justifies"
-    return None
+    return mismatch
 
 
 def _gradients(function: Any, inputs: list[Any], grad: Any) -> list[Any]:

@@ -7,7 +7,7 @@ counts only if the compiled result is also clearly further from a float64 run th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,11 @@ import torch
 
 from torchcrux.oracle.closeness import TOLERANCE, Limits, chunks, dense, double, unequal, widened
 from torchcrux.oracle.tolerance import Tolerance
+
+
+_GROSS = 0.1
+_SLIGHT = 1e-4
+"""Shares of the largest number: rounding alone does not reach the one, and may reach the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class Mismatch:
     ``stride``, ``requires_grad``, ``aliases``, ``values`` or, for the values of a gradient,
     ``gradient``. For values: the largest
     absolute and relative difference where both are finite, `count` of `total` elements that differ,
-    and the `first` of them (row-major).
+    and the `first` of them (row-major). `share` is the largest absolute difference as a share of
+    the largest number that eager computes; `slight` says that rounding errors reach that size.
     """
 
     index: int
@@ -38,6 +44,8 @@ class Mismatch:
     total: int = 0
     first: int | None = None
     reference: str | None = None
+    share: float = 0.0
+    slight: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -191,13 +199,17 @@ def _values(
     if reference is not None and _values(index, eager, compiled, None, tolerance) is None:
         return None  # most leaves agree: then the reference need not be read
     limits = Limits.of(eager, compiled, reference, *tolerance)
-    count, start = 0, 0
+    count, start, scale = 0, 0, 0.0
+    finite = True
     first: int | None = None
     texts: list[str] = []
     largest = relative = 0.0
     tensors = (eager, compiled) if reference is None else (eager, compiled, reference)
     for one, two, *rest in chunks(*tensors):
         known = rest[0] if rest else None
+        magnitude = widened(one).abs()
+        magnitude = magnitude[torch.isfinite(magnitude)]
+        scale = max(scale, float(magnitude.max()) if magnitude.numel() else 0.0)
         wrong = (unequal if double(eager.dtype) is None else limits.broken)(one, two, known)
         if bool(wrong.any()):
             if first is None:
@@ -207,6 +219,7 @@ def _values(
             count += int(wrong.sum())
             a, b = widened(one)[wrong], widened(two)[wrong]
             distance = (a - b).abs()
+            finite = finite and bool(torch.isfinite(distance).all())
             distance = distance[torch.isfinite(distance)]
             ratio = ((a - b).abs() / a.abs())[a != 0]
             ratio = ratio[torch.isfinite(ratio)]
@@ -215,6 +228,7 @@ def _values(
         start += one.numel()
     if first is None:
         return None
+    share = largest / scale if finite and scale else math.inf
     return Mismatch(
         index,
         "values",
@@ -226,4 +240,15 @@ def _values(
         total=eager.numel(),
         first=first,
         reference=texts[2] if rest else None,
+        share=share,
+        slight=share < _slight(eager.dtype),
     )
+
+
+def _slight(dtype: torch.dtype) -> float:
+    return max(_SLIGHT, 8 * torch.finfo(dtype).eps) if double(dtype) is not None else 0.0
+
+
+def is_slip(captured: Mapping[str, Any] | None, found: Mismatch) -> bool:
+    """Whether a gross error was `captured`, and what was `found` may be rounding."""
+    return found.slight and float((captured or {}).get("share", 0.0)) >= _GROSS
