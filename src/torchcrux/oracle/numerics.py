@@ -16,7 +16,6 @@ import torch
 from torchcrux.oracle.closeness import TOLERANCE, Limits, chunks, dense, double, unequal, widened
 from torchcrux.oracle.tolerance import Tolerance
 
-
 _GROSS = 0.1
 _SLIGHT = 1e-4
 """Shares of the largest number: rounding alone does not reach the one, and may reach the other."""
