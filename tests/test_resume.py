@@ -45,7 +45,13 @@ def start(folder, *args):
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
+        preexec_fn=with_ctrl_c,
     )
+
+
+def with_ctrl_c():
+    """What runs in the background of a shell ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process):
@@ -116,9 +122,11 @@ def test_a_second_run_says_so_and_ctrl_c_leaves_the_best_so_far(whole, tmp_path)
     out = again(whole, tmp_path)
     first = start(tmp_path, "reduce", "--jobs", "2", "out")
     until_answered(out, first, count=20)
+    first.send_signal(signal.SIGSTOP)  # lest it be done before it is interrupted
     status, output = finish(start(tmp_path, "reduce", "out"))
     assert status not in (0, 4) and str(first.pid) in output, output
     first.send_signal(signal.SIGINT)
+    first.send_signal(signal.SIGCONT)
     status, output = finish(first)
     assert status == 4, output
     result = json.loads((out / "result.json").read_text())

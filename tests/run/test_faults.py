@@ -238,6 +238,8 @@ def start_main(scratch, file):
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # what runs in the background of a shell ignores Ctrl-C, and so do its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
