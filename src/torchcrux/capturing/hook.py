@@ -18,24 +18,22 @@ from typing import Any
 import torch
 
 from torchcrux import _torch
+from torchcrux.capturing.arguments import held, versions, with_arguments
 from torchcrux.capturing.context import surroundings
-from torchcrux.capturing.frames import without_our_frames
-from torchcrux.capturing.lower import describe, lower
+from torchcrux.capturing.lower import lower
+from torchcrux.capturing.marks import chain, described, is_marked, mark, marked_with
 from torchcrux.capturing.records import Records
-from torchcrux.capturing.sharing import with_memory
 from torchcrux.capturing.spelling import Spelling
 from torchcrux.capturing.standby import Standby
 from torchcrux.capturing.watched import Checker, CheckFailed, Graph, Stopped
 from torchcrux.oracle.cost import Bound
-from torchcrux.oracle.failure import Failure, Kind, Stage, from_exception
+from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, targets
 
-_MARK = "__torchcrux_case__"
 _MOST_TURNS = 16
-_SMALL = 4096  # elements; integer inputs up to this size are kept for a failure in backward
 
 
 @dataclass
@@ -72,15 +70,15 @@ class Watcher:
     def case_of(self, error: BaseException) -> str:
         """The record that an exception belongs to; one is made for an error of Dynamo itself and
         for one of a backward. Empty if it has nothing to do with a compiler."""
-        for link in _chain(error):
-            name = getattr(link, _MARK, "")
+        for link in chain(error):
+            name = marked_with(link)
             if name:
-                return str(name)
+                return name
         if isinstance(error, Exception):
             self._backward_failed(error)
-            if not hasattr(error, _MARK) and _torch.is_frontend_error(error):
+            if not is_marked(error) and _torch.is_frontend_error(error):
                 self._ours(self._frontend_failed, error)
-        return str(getattr(error, _MARK, ""))
+        return marked_with(error)
 
     def _left_inference_mode(self, enabled: bool) -> None:
         self._local.inference = enabled
@@ -160,7 +158,7 @@ class Watcher:
         if standby is None:
             return None
         if standby.keeps(graph.number):
-            standby.keep_inputs(graph.number, *_with_arguments(graph, args))
+            standby.keep_inputs(graph.number, *with_arguments(graph, args))
         return standby.begin(graph.number, During.RUN)
 
     def _begin_backward(self, graph: Graph) -> bytes | None:
@@ -175,14 +173,14 @@ class Watcher:
     def _compile_failed(
         self, graph: Graph, tensors: Mapping[str, torch.Tensor], error: Exception
     ) -> None:
-        if _torch.is_control_flow(error) or hasattr(error, _MARK):
+        if _torch.is_control_flow(error) or is_marked(error):
             return
-        failure = _described(error, compiling=True)
+        failure = described(error, compiling=True)
         maybe = _torch.is_graph_break(error)
         name = self.records.add(
             graph.program, graph.context, failure, tensors, notes=graph.notes, maybe=maybe
         )
-        _mark(error, name)
+        mark(error, name)
 
     def _installed(self, output_graph: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
         graph = getattr(output_graph, "__torchcrux_graph__", None)
@@ -194,7 +192,7 @@ class Watcher:
             return compiled(*args)
 
         def watched(*args: Any) -> Any:
-            before = _versions(args)
+            before = versions(args)
             busy = self._ours(self._begin_call, graph, args)
             try:
                 if graph.check is None:
@@ -224,7 +222,7 @@ class Watcher:
         try:
             result = graph.check.call(compiled, args)
         except CheckFailed as found:
-            program, tensors = _with_arguments(graph, found.inputs)
+            program, tensors = with_arguments(graph, found.inputs)
             if self._ours(self._wrong, graph, program, tensors, found) is None:
                 return found.result
             raise Stopped from None
@@ -245,14 +243,14 @@ class Watcher:
     def _run_failed(
         self, graph: Graph, args: Sequence[Any], before: Sequence[int], error: Exception
     ) -> None:
-        if _torch.is_control_flow(error) or hasattr(error, _MARK):
+        if _torch.is_control_flow(error) or is_marked(error):
             return
-        failure = _described(error, compiling=False)
-        program, tensors = _with_arguments(graph, args)
+        failure = described(error, compiling=False)
+        program, tensors = with_arguments(graph, args)
         notes = list(graph.notes)
         changed = [
             name
-            for name, then, now in zip(graph.slots, before, _versions(args), strict=False)
+            for name, then, now in zip(graph.slots, before, versions(args), strict=False)
             if then != now
         ]
         if changed:
@@ -261,7 +259,7 @@ class Watcher:
                 " values are those after the change."
             )
         name = self.records.add(program, _context(graph), failure, tensors, notes=tuple(notes))
-        _mark(error, name)
+        mark(error, name)
 
     def _remember(self, graph: Graph, args: Sequence[Any], result: Any) -> None:
         """Note the arguments of a call whose outputs have a compiled backward."""
@@ -277,7 +275,7 @@ class Watcher:
                         graph.has_backward = True
                         break
         if graph.has_backward:
-            graph.last = tuple(_held(value) for value in args)
+            graph.last = tuple(held(value) for value in args)
 
     def _watch_backward_of(self, cls: Any, graph: Graph) -> None:
         """`cls` is the `autograd.Function` of one compiled graph."""
@@ -294,7 +292,7 @@ class Watcher:
         cls.backward = staticmethod(watched)
 
     def _backward_failed(self, error: Exception) -> None:
-        if not hasattr(error, _MARK):
+        if not is_marked(error):
             self._ours(self._note_backward, error)
 
     def _note_backward(self, error: Exception) -> None:
@@ -302,9 +300,9 @@ class Watcher:
         graph = None if found is None else self._by_class.get(found[0])
         if found is None or graph is None:
             return
-        failure = _described(error, compiling=found[1], backward=True)
+        failure = described(error, compiling=found[1], backward=True)
         args = [held() for held in graph.last]
-        program, tensors = _with_arguments(graph, args)
+        program, tensors = with_arguments(graph, args)
         lost = [
             node.name
             for node in program.inputs
@@ -315,12 +313,12 @@ class Watcher:
             notes.append(f"When backward failed, the values of {', '.join(lost)} were gone.")
         context = replace(_context(graph), backward=True)
         name = self.records.add(program, context, failure, tensors, notes=tuple(notes))
-        _mark(error, name)
+        mark(error, name)
 
     def _frontend_failed(self, error: Exception) -> None:
-        failure = _described(error, compiling=True)
+        failure = described(error, compiling=True)
         failure = replace(failure, kind=Kind.FRONTEND, stage=Stage.DYNAMO)
-        _mark(error, self.records.add(None, None, failure, {}))
+        mark(error, self.records.add(None, None, failure, {}))
 
     def _ours(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run code of ours; what goes wrong in it is noted, and None returned."""
@@ -333,63 +331,3 @@ class Watcher:
 
 def _context(graph: Graph) -> Context:
     return replace(graph.context, calls=max(1, min(graph.calls, _MOST_TURNS)))
-
-
-def _chain(error: BaseException | None) -> Sequence[BaseException]:
-    links: list[BaseException] = []
-    while error is not None and error not in links:
-        links.append(error)
-        error = error.__cause__ or error.__context__
-    return links
-
-
-def _described(error: Exception, *, compiling: bool, backward: bool = False) -> Failure:
-    """The failure that an exception is, with a traceback that does not show us."""
-    whole = error.__traceback__
-    error.__traceback__ = without_our_frames(whole)
-    try:
-        return from_exception(error, compiling=compiling, backward=backward)
-    finally:
-        error.__traceback__ = whole
-
-
-def _mark(error: BaseException, name: str) -> None:
-    """One exception object is one failure, however many layers it passes."""
-    setattr(error, _MARK, name)
-
-
-def _versions(args: Sequence[Any]) -> list[int]:
-    """How often each tensor was changed in place, -1 where that is not counted."""
-    return [
-        value._version if isinstance(value, torch.Tensor) and not value.is_inference() else -1
-        for value in args
-    ]
-
-
-def _held(value: Any) -> Callable[[], Any]:
-    """A way back to an argument that keeps no memory of any size alive."""
-    if not isinstance(value, torch.Tensor):
-        return lambda: value
-    if not value.is_floating_point() and value.numel() <= _SMALL:
-        return lambda: value
-    return weakref.ref(value)
-
-
-def _with_arguments(graph: Graph, args: Sequence[Any]) -> tuple[Program, dict[str, torch.Tensor]]:
-    """The program with the shapes and numbers of one call, and that call's tensors."""
-    given = dict(zip(graph.slots, args, strict=False))
-    changes = {}
-    for node in graph.program.inputs:
-        value = given.get(node.name)
-        if value is None:
-            continue
-        spec = describe(value)
-        match spec, node.spec:
-            case specs.Tensor(), specs.Tensor(symbols=symbols):
-                spec = replace(spec, symbols=symbols)
-            case specs.Number(), specs.Number(symbol=symbol):
-                spec = replace(spec, symbol=symbol)
-        changes[node.name] = replace(node, spec=spec)
-    tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
-    tensors.update(graph.constants)
-    return with_memory(graph.program.replace_nodes(changes), tensors), tensors
