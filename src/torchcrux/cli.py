@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from rich.console import Console
 from torchcrux.passes import ALL, Pass
 from torchcrux.report import terminal
 from torchcrux.report.result import Result
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 CHECKS = ("auto", "error", "accuracy", "crash", "hang", "slow", "memory")
 _NAMES = [one.name for one in ALL]
@@ -143,6 +146,16 @@ def _chosen(chosen: dict[str, Any], ui: terminal.Terminal) -> Any:
     )
 
 
+def _no_room(error: Exception) -> str:
+    """What to tell the user of a disk that takes nothing more; empty if it is not that."""
+    if not isinstance(error, OSError) or error.errno not in _FULL:
+        return ""
+    return (
+        f"{error.filename or 'A file'} could not be written: {error.strerror}. Make room, and run"
+        " the same command again: what was found out so far is kept."
+    )
+
+
 def _our_fault(error: Exception) -> str:
     """Keep the traceback of an error that nobody foresaw; what to tell the user of it."""
     file, path = tempfile.mkstemp(prefix="torchcrux-error-", suffix=".txt")
@@ -173,7 +186,7 @@ def _end(command: Callable[[terminal.Terminal], Result], chosen: dict[str, Any])
             ui.error("Interrupted before anything was verified.")
             sys.exit(NO_REPRO)
         except Exception as error:
-            ui.error(_our_fault(error))
+            ui.error(_no_room(error) or _our_fault(error))
             sys.exit(NO_REPRO)
     ui.result(result)
     sys.exit(result.exit_status)

@@ -85,7 +85,7 @@ def _run_anew(
                 return own
         out = choices.out or new_folder(OUT, target if module else Path(target).stem)
         out.mkdir(parents=True, exist_ok=True)
-        shutil.move(str(caught.case.folder), out / "case")
+        _move(caught.case.folder, out / "case")
     write_atomically(out / "case" / "command.json", json.dumps(identity))
     case = _load(out / "case")
     if case.program is None:
@@ -142,9 +142,24 @@ def _with_inputs(
             return None
         command = (out / "case" / "command.json").read_text(encoding="utf-8")
         shutil.rmtree(out / "case")
-        shutil.move(str(caught.case.folder), out / "case")
+        _move(caught.case.folder, out / "case")
     write_atomically(out / "case" / "command.json", command)
     return _load(out / "case")
+
+
+def _move(folder: Path, place: Path) -> None:
+    """Move a case there, whole or not at all."""
+    try:
+        shutil.move(str(folder), place)
+    except OSError:
+        shutil.rmtree(place, ignore_errors=True)
+        needed = sum(file.stat().st_size for file in folder.rglob("*"))
+        free = shutil.disk_usage(place.parent).free
+        raise CommandError(
+            f"{place} could not be written: the case needs {needed:,} bytes, and {free:,} are free."
+            " Make room or give another folder with --out, and run again.",
+            NO_REPRO,
+        ) from None
 
 
 def _catch(

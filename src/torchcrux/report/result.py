@@ -148,10 +148,15 @@ def versions() -> dict[str, str]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a part."""
+    """A reader sees the old file or the new one, never a part. Raises OSError, with the name of
+    the file, if there is no room for it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def write(result: Result) -> None:
