@@ -76,6 +76,7 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         anew=form is Form.CALLED_ANEW,
         compilations=compilations if form is Form.COMPILED_AGAIN else 1,
         equal_nan=failure.kind is Kind.ACCURACY,
+        changes=failure.kind is Kind.ACCURACY,
     )
     if context.dynamic is None and not context.marked and _is_symbolic(draft.program):
         context = replace(context, dynamic=True)

@@ -142,7 +142,7 @@ def test_what_is_written_through_a_view_is_written():
         returns="r",
     )
     assert written(through) == {"x", "b"}
-    lines = script(through, Context(), accuracy=True).splitlines()
+    lines = script(through, Context(changes=True), accuracy=True).splitlines()
     inputs = "inputs = [x.clone(), y, [item.clone() for item in xs]]"
     assert lines[-5:] == [
         inputs,

@@ -16,6 +16,8 @@ from torchcrux.emit.inlining import WIDTH, inlined
         (["a = x + 1", "return a.sum()"], ["return (x + 1).sum()"]),
         (["a = x + 1", "b = a * 2", "return x, b"], ["return x, (x + 1) * 2"]),
         (["a = x + 1", "b = y + 1", "return a, b"], ["return x + 1, y + 1"]),
+        (["a = x[:-1].clone()", "x[1:] = a", "return x"], ["x[1:] = x[:-1].clone()", "return x"]),
+        (["a = x * 1", "foreach([x, y], [z, a])"], ["foreach([x, y], [z, x * 1])"]),
         (["a = f(x)", "b = f(y)", "return g(a, b)"], ["return g(f(x), f(y))"]),
         (
             ["with scope():", "    a = sin(x)", "    b = cos(a)", "return b"],
@@ -36,6 +38,7 @@ def test_a_value_of_the_next_line(lines, short):
         ["a = sin(x)", "b = cos(a)", "return g(a, b)"],
         ["a = zeros(3)", "a[0] = x", "return a"],
         ["a = zeros(3)", "a.add_(x)", "return x"],
+        ["a = argmax(x)", "y[a] = a", "return y"],
         ["a = sin(x)", "return [g(a) for _ in range(4)]"],
         ["a = sin(x)", "for _ in range(4):", "    a = sin(a)", "return a"],
         ["a = sin(x)", "with scope():", "    b = cos(a)", "return b"],

@@ -142,19 +142,20 @@ def compared_call(
     if context.backward:
         return [backend, *_gradient_calls(program, context, names, seed), compare]
     changed = written(program) if not attribute else frozenset()
+    shared = any(len(group) > 1 for group in sharing(program))
     arguments = arguments_of(program, names, changed)
-    call = _call(context, arguments)
-    at_once = compare.replace("actual", call).replace("expected", f"f({arguments})")
-    if not (changed or seed or attribute or context.around) and len(at_once) <= WIDTH:
-        return [backend, *enclosed(context, [at_once])]
-    if not changed:
-        lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {call}"]
-    else:
+    if changed and (context.changes or shared):
         inputs = f"inputs = [{arguments}]"
-        if any(len(group) > 1 for group in sharing(program)):
+        if shared:
             inputs = f"inputs = copy.deepcopy([{arguments_of(program, names, ())}])"
         lines = [inputs, *seed, "expected = f(*inputs), inputs"]
         lines += [inputs, *seed, f"actual = {_call(context, '*inputs')}, inputs"]
+        return [backend, *enclosed(context, lines), compare]
+    call = _call(context, arguments)
+    at_once = compare.replace("actual", call).replace("expected", f"f({arguments})")
+    if not (seed or attribute or context.around) and len(at_once) <= WIDTH:
+        return [backend, *enclosed(context, [at_once])]
+    lines = [*seed, f"expected = f({arguments})", *seed, f"actual = {call}"]
     return [backend, *enclosed(context, lines), compare]
 
 

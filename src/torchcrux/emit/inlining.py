@@ -13,7 +13,7 @@ MOST_LINES = 40
 """Of longer functions nobody reads every line."""
 
 _ASSIGNMENT = re.compile(r"^( *)(\w+) = (.+)$")
-_TAKES = re.compile(r"^( *)(?:\w+ = |return )")
+_TAKES = re.compile(r"^( *)(?:\w+ = |\w+\[[^\]=]*\] = |return |(?=[\w.]+\())")
 
 
 def inlined(lines: list[str]) -> list[str]:
@@ -43,6 +43,10 @@ def _joined(lines: list[str], at: int) -> str | None:
         return None
     before, after = rest[: uses[0]], rest[uses[0] + len(name) :]
     if ")" in before:  # something else is computed before it
+        return None
+    if f"{name}[" in takes[0] or f"[{name}" in takes[0]:
+        return None
+    if not takes[0].strip() and rest.startswith(f"{name}."):  # it is what is changed
         return None
     alone = (not before or before.endswith(("(", ", ", "["))) and (
         not after or after.startswith((")", ",", "]"))

@@ -70,6 +70,7 @@ _PLAIN = {
     "anew": "with the same inputs at each call",
     "compilations": "compiled once",
     "equal_nan": "without equal_nan=True",
+    "changes": "comparing only what is returned",
     "inference": "outside inference mode",
     "grad": "without no_grad",
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torchcrux.emit.flow import written
 from torchcrux.emit.random import writes
 from torchcrux.passes.base import Draft, Edit
+from torchcrux.program.spec import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,23 @@ class DropOutput:
         return f"{self.name} is not returned"
 
 
+@dataclass(frozen=True, slots=True)
+class ReturnInput:
+    """Return an input that is written to, and compare nothing else."""
+
+    name: str
+
+    def apply(self, draft: Draft) -> Draft:
+        program = replace(draft.program, outputs=(self.name,))
+        return replace(draft, program=program, context=replace(draft.context, changes=False))
+
+    def __str__(self) -> str:
+        return f"{self.name} is all that is returned"
+
+
 class Outputs:
-    """Stop returning a value that another call uses as well, or that is written to an operand."""
+    """Stop returning a value that another call uses as well, or that is written to an operand. Or
+    return such an operand, instead of comparing all inputs after the call."""
 
     name = "outputs"
     summary = "return fewer values"
@@ -35,3 +52,7 @@ class Outputs:
         for name in draft.program.outputs:
             if name in used or writes(draft.program.by_name[name]):
                 yield DropOutput(name)
+        if draft.context.changes:
+            for name in sorted(written(draft.program)):
+                if isinstance(draft.program.by_name[name].spec, Tensor):
+                    yield ReturnInput(name)

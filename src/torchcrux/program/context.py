@@ -33,7 +33,8 @@ class Context:
     or random if `weighted`. If it `writes`, what the function returns is written to. It is called
     `calls` times, with inputs that are made `anew` for each call or the same, and compiled as often
     as `compilations` says, in one process. With `marked`, dimensions of symbolic size are marked as
-    dynamic one by one. With `equal_nan`, what is no number may stand where eager has none either.
+    dynamic one by one. With `equal_nan`, what is no number may stand where eager has none either;
+    with `changes`, inputs that are written to are compared as well as what is returned.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -51,6 +52,7 @@ class Context:
     anew: bool = False
     compilations: int = 1
     equal_nan: bool = False
+    changes: bool = False
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
