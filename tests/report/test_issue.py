@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torchcrux.oracle.failure import Failure, Kind, Stage
-from torchcrux.report.issue import issue, with_issue
+from torchcrux.report.issue import issue, with_issue, without_warnings
 from torchcrux.report.result import Result, versions
 
 
@@ -64,3 +64,19 @@ def test_it_is_written_only_for_what_was_verified(tmp_path):
     assert (tmp_path / "issue.md").read_text(encoding="utf-8") == issue(written)
     assert with_issue(result(folder=tmp_path)).files == {}
     assert not (tmp_path / "issue.md").exists()
+
+
+def test_of_a_cpp_compiler_the_errors_are_shown():
+    printed = [
+        "In file included from torch/vec.h:12,",
+        "torch/vec.h: In instantiation of ‘Vectorized<T> shift()’:",
+        "torch/vec.h:1450:90:   required from here",
+        "torch/vec.h:243:7: warning: overflow in conversion",
+        "  243 |       0xff, 0xff,",
+        "      |       ^~~~",
+        "main.cpp:12:29: error: ‘compile’ was not declared in this scope",
+        "   12 |                 auto tmp1 = compile error!;",
+        "Set TORCHDYNAMO_VERBOSE=1",
+    ]
+    assert without_warnings(printed) == printed[-3:]
+    assert without_warnings(["  indented", "text"]) == ["  indented", "text"]

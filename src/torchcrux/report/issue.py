@@ -12,6 +12,8 @@ from torchcrux.report.result import Result, versions, write_atomically
 _LISTED = 8
 _TITLE = 120
 _PRINTED = 40
+_WARNING = re.compile(r":\d+: warning: ")
+_WAY = re.compile(r"^In file included from |: In instantiation of |:\d+:   required (from|by) ")
 OUTCOME = {
     "accuracy": "Eager is right; what is compiled computes something else.",
     "compile_error": "Eager runs; compiling raises an exception.",
@@ -54,7 +56,7 @@ def issue(result: Result) -> str:
         parts.append(_listed("It passes with any one of these changes:", changes))
     if result.workarounds:
         parts.append(_listed("Workarounds, tried on this script:", result.workarounds))
-    printed = shortened(result.printed.strip()).splitlines()
+    printed = without_warnings(shortened(result.printed.strip()).splitlines())
     if printed:
         more = "…\n" * (len(printed) > _PRINTED)
         whole = _fenced(more + "\n".join(printed[-_PRINTED:]))
@@ -62,6 +64,22 @@ def issue(result: Result) -> str:
     used = ", ".join(f"{name} {version}" for name, version in versions().items())
     parts.append(f"Versions: {used}.")
     return "\n\n".join(parts) + "\n"
+
+
+def without_warnings(lines: Sequence[str]) -> list[str]:
+    """What a C++ compiler printed without its warnings, and without how it came upon them."""
+    kept: list[str] = []
+    skipping = False
+    for line in lines:
+        if _WARNING.search(line):
+            skipping = True
+        elif _WAY.search(line):
+            continue
+        elif not line.startswith(" "):
+            skipping = False
+        if not skipping:
+            kept.append(line)
+    return kept
 
 
 def title_of(error: str) -> str:
