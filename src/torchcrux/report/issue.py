@@ -13,7 +13,9 @@ _LISTED = 8
 _TITLE = 120
 _PRINTED = 40
 _WARNING = re.compile(r":\d+: warning: ")
-_WAY = re.compile(r"^In file included from |: In instantiation of |:\d+:   required (from|by) ")
+_WAY = re.compile(
+    r"^In file included from |^ +from \S+[,:]$|: In instantiation of |:\d+:   required (from|by) "
+)
 OUTCOME = {
     "accuracy": "Eager is right; what is compiled computes something else.",
     "compile_error": "Eager runs; compiling raises an exception.",
