@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from torchcrux.session import Options, reduce_case
 
 OUT = Path("torchcrux-out")
 USAGE_ERROR, NO_REPRO = 2, 3
+MORE_RUNS, MORE_SECONDS = 3, 60.0
 
 
 class CommandError(Exception):
@@ -172,7 +174,7 @@ def _catch(
     early: EarlyPool,
 ) -> Caught:
     """Run the script; if it found something wrong by itself, once more with its graphs compared."""
-    check = choices.check
+    check, started = choices.check, time.monotonic()
     first = {"accuracy": choices.accuracy, "memory": f"memory:{choices.bound or 0}"}
     caught = run_script(
         target,
@@ -187,6 +189,8 @@ def _catch(
     )
     if check == "slow":
         return _catch_slow(target, args, module, choices, folder, ui, caught)
+    if check == "auto" and caught.ending is Ending.PASSED and not caught.status and caught.graphs:
+        return _catch_seldom(target, args, module, folder, ui, caught, time.monotonic() - started)
     if check != "auto" or not _is_unexplained(caught):
         return caught
     ui.say(
@@ -217,6 +221,30 @@ def _catch(
         target, args, module=module, check=check, folder=folder / "3", quiet_output=True
     )
     return caught if again.case is None else again
+
+
+def _catch_seldom(
+    target: str,
+    args: tuple[str, ...],
+    module: bool,
+    folder: Path,
+    ui: Terminal,
+    caught: Caught,
+    seconds: float,
+) -> Caught:
+    """Who asks about a script has seen it fail: run it again, if it is short; `caught` if it passes
+    each time."""
+    times = min(MORE_RUNS, int(MORE_SECONDS // seconds))
+    if times == 0:
+        return caught
+    ui.say(f"Nothing failed. Running it up to {times} times more: it may fail only now and then.")
+    for number in range(times):
+        again = run_script(
+            target, args, module=module, folder=folder / f"again-{number}", quiet_output=True
+        )
+        if again.case is not None:
+            return again
+    return replace(caught, message=f"{caught.message} The same in {times} further runs.")
 
 
 def _is_unexplained(caught: Caught) -> bool:
