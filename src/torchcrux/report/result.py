@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,19 @@ class Result:
 
 
 def origins(program: Program) -> list[tuple[str, Origin]]:
+    """Where the operations of `program` come from; files below this folder as seen from it."""
     from torchcrux.emit.random import name_of
 
-    return [(name_of(node), node.origin) for node in program.calls if node.origin is not None]
+    return [
+        (name_of(node), replace(node.origin, file=_from_here(node.origin.file)))
+        for node in program.calls
+        if node.origin is not None
+    ]
+
+
+def _from_here(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def versions() -> dict[str, str]:

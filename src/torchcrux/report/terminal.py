@@ -6,7 +6,6 @@ Everything goes to stderr, so that the standard output of the user's script stay
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -110,7 +109,7 @@ def summary(result: Result) -> list[str]:
         lines += [f"Passes with: {'; '.join(changes)}"] * bool(changes)
         lines += [f"Workaround: {change}" for change in result.workarounds[:1]]
     origins = {
-        f"From: {_from_here(origin.file)}:{origin.line}: {origin.code}"
+        f"From: {origin.file}:{origin.line}: {origin.code}"
         + (f"  (module {origin.module})" if origin.module else ""): None
         for _, origin in result.origin
     }
@@ -122,11 +121,6 @@ def summary(result: Result) -> list[str]:
     if result.repro is not None:
         lines.append(f"Repro: {result.repro}")
     return lines
-
-
-def _from_here(file: str) -> str:
-    path = Path(file)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def passes_table(passes: Sequence[Pass]) -> Table:
