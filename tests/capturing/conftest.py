@@ -47,3 +47,9 @@ class Scripts:
 @pytest.fixture
 def scripts(tmp_path: Path) -> Scripts:
     return Scripts(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_scripts(tmp_path_factory: pytest.TempPathFactory) -> Scripts:
+    """For what one script shows to several tests."""
+    return Scripts(tmp_path_factory.mktemp("shared"))

@@ -12,11 +12,6 @@ from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind
 
 WRONG = {
-    "an output": """
-f = torch.compile(lambda x: torch.relu(x) * 2, backend="relu_accuracy_error_TESTING_ONLY")
-f(torch.ones(3))
-print("not reached")
-""",
     "a changed input": """
 def backend(gm, inputs):
     def run(x):
@@ -59,12 +54,8 @@ def test_wrong_numbers_end_the_script(scripts, text, capfd):
     printed = capfd.readouterr()
     assert "not reached" not in printed.out
     assert printed.err == ""
-
-
-def test_the_inputs_are_those_before_the_call(scripts):
-    found = scripts.run("import torch\n" + WRONG["a changed input"], check="accuracy")
-    (values,) = found.case.tensors().values()
-    assert values.tolist() == [1.0, 1.0, 1.0]
+    (values,) = [one for one in found.case.tensors().values() if one.shape]
+    assert set(values.tolist()) == {1.0}  # as they were before the call
 
 
 RIGHT = {
@@ -96,28 +87,32 @@ torch.manual_seed(0)
 torch.rand(3)
 assert torch.equal(torch.rand(2), compiled)
 """,
-    "an error when it runs": """
-def backend(gm, inputs):
-    def run(*args): raise RuntimeError("mine")
-    return run
-try:
-    torch.compile(lambda x: x + 1, backend=backend)(torch.ones(2))
-except RuntimeError as e:
-    assert str(e) == "mine"
-""",
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_numbers_pass(scripts, name):
-    found = scripts.run("import torch\n" + RIGHT[name], check="accuracy")
-    assert found.status == 0
-    assert found.broken == ()
-    if name == "an error when it runs":
-        assert found.case.failure.kind is Kind.RUNTIME_ERROR
-    else:
-        assert found.ending is Ending.PASSED, found
-        assert found.graphs
+def test_right_numbers_pass(scripts):
+    found = scripts.run("import torch\n" + "\n".join(RIGHT.values()), check="accuracy")
+    assert (found.status, found.broken) == (0, ()), found
+    assert found.ending is Ending.PASSED, found
+    assert found.graphs >= len(RIGHT)
+
+
+def test_an_error_when_it_runs_stays_one(scripts):
+    found = scripts.run(
+        """
+        import torch
+        def backend(gm, inputs):
+            def run(*args): raise RuntimeError("mine")
+            return run
+        try:
+            torch.compile(lambda x: x + 1, backend=backend)(torch.ones(2))
+        except RuntimeError as e:
+            assert str(e) == "mine"
+        """,
+        check="accuracy",
+    )
+    assert (found.status, found.broken) == (0, ()), found
+    assert found.case.failure.kind is Kind.RUNTIME_ERROR
 
 
 def test_clones_behave_as_the_originals():

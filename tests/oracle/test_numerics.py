@@ -28,7 +28,7 @@ def deep(x, weights, matmul=torch.matmul):
     return x
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_another_order_of_summation_in_60_layers_is_no_mismatch(seed):
     weights = [seeded(64, 64, seed=seed * 100 + i) / 5 for i in range(60)]
     x = seeded(32, 64, seed=seed + 7)
