@@ -8,6 +8,11 @@ import sys
 
 import pytest
 
+from torchcrux.capturing.script import Ending, run_script
+from torchcrux.oracle.failure import Kind
+from torchcrux.pools import open_pool
+from torchcrux.session import Options, reduce_case
+
 pytestmark = pytest.mark.real
 
 SCRIPTS = {
@@ -78,9 +83,8 @@ def run(folder, text, *options):
     return done, folder / "out"
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_what_differs_is_compared_in_the_repro(tmp_path, name):
-    script, compared, kept = SCRIPTS[name]
+def test_what_differs_is_looked_for_when_the_values_are_right(tmp_path):
+    script, compared, kept = SCRIPTS["stride"]
     done, out = run(tmp_path, script)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
@@ -88,6 +92,21 @@ def test_what_differs_is_compared_in_the_repro(tmp_path, name):
     assert (result["operations"]["final"], result["minimal"]) == (1, True)
     text = (out / "repro.py").read_text()
     assert compared in text and kept in text
+
+
+@pytest.mark.parametrize("name", ["requires_grad", "aliases"])
+def test_what_differs_is_compared_in_the_repro(tmp_path, name, monkeypatch):
+    script, compared, kept = SCRIPTS[name]
+    path = tmp_path / "script.py"
+    path.write_text(BACKEND + script)
+    caught = run_script(str(path), (), check="attributes", folder=tmp_path / "caught")
+    assert caught.case is not None, caught.message
+    monkeypatch.setattr("torchcrux.session.FRESH_RUNS", 1)
+    with open_pool(2, caught.case, tmp_path) as pool:
+        result = reduce_case(caught.case, tmp_path / "out", Options(), pool)
+    assert (result.status, result.failure.kind) == ("reduced", Kind.ACCURACY)
+    assert (result.operations.final, result.minimal) == (1, True)
+    assert compared in result.text and kept in result.text
 
 
 WRITTEN = """
@@ -124,13 +143,14 @@ torch.compile(f, backend=backend)(torch.linspace(0.5, 1.0, 4))
 
 
 def test_the_tolerance_of_the_user_decides(tmp_path):
-    loose, _ = run(tmp_path, SLIGHTLY, "--check", "accuracy", "--rtol", "1e-3", "--atol", "0")
-    assert loose.returncode == 1, loose.stderr
-    (tmp_path / "strict").mkdir()
     options = ("--check", "accuracy", "--rtol", "0", "--atol", "1e-7")
-    strict, out = run(tmp_path / "strict", SLIGHTLY, *options)
+    strict, out = run(tmp_path, SLIGHTLY, *options)
+    loose = run_script(
+        str(tmp_path / "script.py"), (), check="accuracy:0.001:0.0", folder=tmp_path / "caught"
+    )
+    assert loose.ending is Ending.PASSED, loose
     assert strict.returncode == 0, strict.stderr
-    assert "f(x), rtol=0, atol=1e-07)" in (out / "repro.py").read_text()
+    assert "(actual, expected, rtol=0, atol=1e-07)" in (out / "repro.py").read_text()
 
 
 def test_one_tolerance_alone_is_refused(tmp_path):

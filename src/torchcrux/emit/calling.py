@@ -126,18 +126,22 @@ def _compared(program: Program, context: Context, names: Mapping[str, str], attr
     return f"torch.testing.assert_close({', '.join(texts)})"
 
 
-def with_tolerance(compare: str, tolerance: Tolerance | None) -> str:
+def _with_tolerance(compare: str, tolerance: Tolerance | None) -> str:
     if tolerance is None:
         return compare
     return f"{compare[:-1]}, rtol={tolerance.rtol:g}, atol={tolerance.atol:g})"
 
 
 def compared_call(
-    program: Program, context: Context, names: Mapping[str, str], attribute: str = ""
+    program: Program,
+    context: Context,
+    names: Mapping[str, str],
+    attribute: str = "",
+    tolerance: Tolerance | None = None,
 ) -> list[str]:
     """Compare what is returned, and what is left of inputs that are written to; or gradients."""
     backend, _ = compiler(context)
-    compare = _compared(program, context, names, attribute)
+    compare = _with_tolerance(_compared(program, context, names, attribute), tolerance)
     seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
     if context.backward:
         return [backend, *_gradient_calls(program, context, names, seed), compare]

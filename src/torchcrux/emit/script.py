@@ -19,7 +19,6 @@ from torchcrux.emit.calling import (
     marked,
     plain_call,
     repeated,
-    with_tolerance,
 )
 from torchcrux.emit.calls import quoted
 from torchcrux.emit.costs import measured
@@ -64,8 +63,7 @@ def script(
     inputs, inner = _made(program, context, names)
     random = any(uses_random(node) for node in program.inputs)
     if accuracy:
-        backend, *calls = compared_call(program, context, names, attribute)
-        calls[-1] = with_tolerance(calls[-1], tolerance)
+        backend, *calls = compared_call(program, context, names, attribute, tolerance)
     else:
         backend, *calls = plain_call(program, context, names)
     calls = _with_inner(calls, inner)
