@@ -78,9 +78,9 @@ def test_a_compiled_module():
         capture(model, torch.ones(1, 2))
 
 
-def test_nothing_compiled_runs_under_compile(monkeypatch):
-    monkeypatch.setattr(torch._inductor.config.cpp, "inject_relu_bug_TESTING_ONLY", "compile_error")
-    case = capture(relu, torch.ones(3))
+def test_nothing_compiled_runs_under_compile():
+    with torch._inductor.config.patch({"cpp.inject_relu_bug_TESTING_ONLY": "compile_error"}):
+        case = capture(relu, torch.ones(3))
     assert case.failure.kind is Kind.COMPILE_ERROR
     assert case.context.backend.name == "inductor"
 

@@ -19,7 +19,7 @@ def is_dead(pid):
         return True
 
 
-def eventually(condition, seconds=10.0):
+def eventually(condition, seconds=60.0):
     """Whether `condition` becomes true; only a failure takes the time."""
     until = time.monotonic() + seconds
     while not condition():
