@@ -254,6 +254,17 @@ def _same(one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and bool(one == other))
 
 
+def backward_compilation_seconds() -> float:
+    """What compiling backward graphs at their first use has taken in this process.
+
+    `torch._dynamo.utils.compilation_time_metrics`, 2.11 and 2.13.
+    """
+    times: dict[str, list[float]] = importlib.import_module(
+        "torch._dynamo.utils"
+    ).compilation_time_metrics
+    return sum(times.get("backward._backward_impl", ()))
+
+
 def compiled_function_class(tensor: Any) -> type | None:
     """The class whose `apply` made `tensor` in a graph that AOTAutograd compiled for training.
 

@@ -104,21 +104,35 @@ class Watcher:
             self._end(before)
         if found is not None:
             output_graph.__torchcrux_graph__ = found[0]
-            if self._ours(self._compiled, *found, time.perf_counter() - started):
+            graph, tensors = found
+            seconds = time.perf_counter() - started
+            if self._ours(self._took, graph.program, graph.context, tensors, graph.notes, seconds):
                 raise Stopped
         return compiled
 
-    def _compiled(self, graph: Graph, tensors: Mapping[str, torch.Tensor], seconds: float) -> bool:
-        """Whether it took too long, and the script is to end."""
+    def _took(
+        self,
+        program: Program,
+        context: Context,
+        tensors: Mapping[str, torch.Tensor],
+        notes: Sequence[str],
+        seconds: float,
+    ) -> bool:
+        """Whether that compilation took too long, and the script is to end."""
         status = self.records.status
         status.slowest = max(status.slowest, seconds)
         too_long = self.bound is not None and seconds > self.bound.most
         if self.bound is not None and too_long:
             failure = self.bound.exceeded(seconds)
-            self.records.add(graph.program, graph.context, failure, tensors, notes=graph.notes)
+            self.records.add(program, context, failure, tensors, notes=tuple(notes))
             status.stopped = True
         self.records.save()
         return too_long
+
+    def _backward_took(self, graph: Graph, seconds: float) -> bool:
+        program, tensors = with_arguments(graph, [held() for held in graph.last])
+        context = replace(_context(graph), backward=True)
+        return self._took(program, context, tensors, graph.notes, seconds)
 
     def _note(
         self, output_graph: Any, gm: torch.fx.GraphModule, inputs: Sequence[Any]
@@ -283,11 +297,16 @@ class Watcher:
 
         @functools.wraps(original)
         def watched(*args: Any) -> Any:
+            before = _torch.backward_compilation_seconds()
             busy = self._ours(self._begin_backward, graph)
             try:
-                return original(*args)
+                result = original(*args)
             finally:
                 self._end(busy)
+            seconds = _torch.backward_compilation_seconds() - before
+            if seconds > 0 and self._ours(self._backward_took, graph, seconds):
+                raise Stopped
+            return result
 
         cls.backward = staticmethod(watched)
 

@@ -11,14 +11,15 @@ _WARM = "torch.compile(torch.neg, backend=backend)(torch.ones(2))  # what happen
 
 
 def measured(
-    calls: Sequence[str], compiled: str, bound: Bound, *, on_device: bool
+    calls: Sequence[str], compiled: str, bound: Bound, *, backward: bool, on_device: bool
 ) -> tuple[str, list[str]]:
     """The import that is needed, and the lines. `compiled` is how the calls spell what they
-    compile, ``f`` without a compiler; `on_device` whether the memory is an accelerator's."""
+    compile, ``f`` without a compiler; `backward` whether they compile a backward as well;
+    `on_device` whether the memory is an accelerator's."""
     if bound.measure is MEBIBYTES:
         eager = [line.replace(compiled, "f") for line in calls]
         return "" if on_device else "import resource", _weighed(calls, eager, bound, on_device)
-    return _METRICS, _timed(calls, bound)
+    return _METRICS, _timed(calls, bound, backward)
 
 
 def _weighed(
@@ -40,7 +41,7 @@ def _weighed(
     ]
 
 
-def _timed(calls: Sequence[str], bound: Bound) -> list[str]:
+def _timed(calls: Sequence[str], bound: Bound, backward: bool) -> list[str]:
     """torch's own record of how long it has waited for the backend: what the calls take besides
     is not the backend's, and differs from run to run."""
     return [
@@ -48,6 +49,7 @@ def _timed(calls: Sequence[str], bound: Bound) -> list[str]:
         "compilation_time_metrics.clear()",
         *calls,
         'took = sum(compilation_time_metrics.get("OutputGraph.call_user_compiler", []))',
+        *(['took += sum(compilation_time_metrics.get("backward._backward_impl", []))'] * backward),
         _asserted("took", bound),
     ]
 
