@@ -44,6 +44,12 @@ def test_what_is_used_otherwise_stays():
     assert rolled(shown) == shown
 
 
+def test_attributes_are_no_variables():
+    lines = [f"linear{number} = F.linear(x, w)" for number in ("", "_1", "_2", "_3")]
+    returned = "return linear, linear_1, linear_2, linear_3"
+    assert rolled([*lines, returned]) == ["return [F.linear(x, w) for _ in range(4)]"]
+
+
 def test_keywords_and_strings_are_no_variables():
     lines = [f"a{i + 1} = g(a{i}, a0=1, mode='a{i}')" for i in range(6)]
     assert rolled([*lines, "return a6"]) == [*lines, "return a6"]  # the strings differ

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import re
 import tokenize
 
@@ -87,10 +86,14 @@ def _renamed(text: str, name: str, new: str) -> str:
 
 
 def _places(text: str, name: str) -> list[int]:
-    """Where `text`, of one line, uses the variable: not as a keyword, nor where it is assigned."""
+    """Where `text`, of one line, uses the variable: not as a keyword or an attribute, nor where it
+    is assigned."""
     tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
     return [
         token.start[1]
-        for token, after in itertools.pairwise(tokens)
-        if token.type == tokenize.NAME and token.string == name and after.string != "="
+        for before, token, after in zip([None, *tokens], tokens, tokens[1:], strict=False)
+        if token.type == tokenize.NAME
+        and token.string == name
+        and after.string != "="
+        and (before is None or before.string != ".")
     ]
