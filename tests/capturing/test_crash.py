@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from torchcrux.capturing import standby
+from torchcrux.capturing import ended, standby
 from torchcrux.capturing.script import Ending, run_script
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.fatal import During
+from torchcrux.run import processes
 
 BACKENDS = """
 import os, signal, sys, time
@@ -187,20 +188,25 @@ torch.compile(f, backend=dies_compiling)(x, y)
     assert caught.case.failure.frames == ()
 
 
-def test_a_crowded_machine_may_take_longer_to_compile(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    limits = []
-    for load in (1.0, 12.0, 4000.0):
-        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
-        standby.Standby(tmp_path).begin(1, During.COMPILE, operations=1)
-        limits.append(standby.activity(tmp_path).limit / standby.LEAST_LIMIT)
-    assert limits == [1, 3, standby.MOST_CROWDED]
-    standby.Standby(tmp_path, limit=5).begin(1, During.COMPILE, operations=1)
-    assert standby.activity(tmp_path).limit == 5
+def test_time_without_a_core_does_not_count(tmp_path, monkeypatch):
+    page = standby.Standby(tmp_path)
+    page.begin(1, During.COMPILE, operations=1)
+    queued = {7: 0.0, 8: 50.0}
+    monkeypatch.setattr(processes, "queued", lambda pid: dict(queued))
+    now = standby.activity(tmp_path).begin
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = ended.Clock(1, standby.activity(tmp_path))
+    now += 10.0
+    assert clock.taken() == pytest.approx(10.0)
+    now += 10.0
+    queued.update({7: 6.0, 8: 54.0, 9: 100.0})  # 9 is new: when it waited is not known
+    assert clock.taken() == pytest.approx(14.0)
+    now += 80.0
+    queued[7] = 86.0
+    assert clock.taken() == pytest.approx(100.0 / ended.MOST_CROWDED)
 
 
-def test_the_page_returns_to_what_was_going_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+def test_the_page_returns_to_what_was_going_on(tmp_path):
     page = standby.Standby(tmp_path)
     assert standby.activity(tmp_path) is None
     outer = page.begin(1, During.RUN)

@@ -34,6 +34,20 @@ def test_descendants(family):
     assert family in processes.children(os.getpid())
 
 
+def test_who_shares_a_core_waits_for_it():
+    core = min(os.sched_getaffinity(0))
+    busy = f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    pair = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(2)]
+    try:
+        assert eventually(lambda: sum(processes.queued(pair[0].pid).values()) > 0.1)
+        assert pair[0].pid in processes.queued(os.getpid())
+    finally:
+        for one in pair:
+            one.kill()
+            one.wait()
+    assert processes.queued(pair[0].pid) == {}
+
+
 def test_killing_a_family_spares_the_caller(family):
     pids = processes.with_descendants([family])
     processes.kill(pids)

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchcrux import case
@@ -17,10 +17,13 @@ from torchcrux.case import Case
 from torchcrux.oracle import fatal
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.fatal import During
-from torchcrux.run import linux
+from torchcrux.run import linux, processes
 
 GRACE = 3.0
 """Seconds that a process gets to write its frames, and then to end when it is asked to."""
+
+MOST_CROWDED = 4.0
+"""So many times its limit a process may take if it has to wait for cores."""
 
 _POLL = 0.2
 _WATCHDOG_STATUS = 124  # of timeout(1)
@@ -42,20 +45,45 @@ class Ended:
     out_of_memory: bool = False
 
 
+@dataclass
+class Clock:
+    """Seconds that an activity of process `pid` has taken, without those in which a thread of it
+    wanted a core and got none."""
+
+    pid: int
+    activity: standby.Activity
+    _queued: dict[int, float] = field(init=False)
+    _waited: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._queued = processes.queued(self.pid)
+
+    def taken(self) -> float:
+        queued = processes.queued(self.pid)
+        waits = [seconds - self._queued.get(one, seconds) for one, seconds in queued.items()]
+        self._waited += max(waits, default=0.0)
+        self._queued = queued
+        elapsed = time.monotonic() - self.activity.begin
+        return max(elapsed - self._waited, elapsed / MOST_CROWDED)
+
+
 def wait(
     child: subprocess.Popen[bytes],
     folder: Path,
     *,
     hangs: bool,
+    strict: bool = False,
     say: Callable[[str], None],
     watch: Callable[[Path], None] = lambda folder: None,
 ) -> Ended:
     """Wait for the end of a process that stands by in `folder`. If `hangs`, one that takes
-    implausibly long over one graph is asked for its frames and ended; not what it started.
+    implausibly long over one graph is asked for its frames and ended; not what it started. Time in
+    which it had to wait for a core does not count, unless `strict`.
     `watch` is called with `folder` now and then."""
     kills = linux.oom_kills()
     hung: float | None = None
     told: standby.Activity | None = None
+    clock: Clock | None = None
     while True:
         try:
             code = child.wait(_POLL)
@@ -65,7 +93,9 @@ def wait(
             busy = standby.activity(folder) if hangs else None
         if busy is None:
             continue
-        taken = time.monotonic() - busy.begin
+        if clock is None or clock.activity != busy:
+            clock = Clock(child.pid, busy)
+        taken = time.monotonic() - busy.begin if strict else clock.taken()
         doing = "Compiling" if busy.during is During.COMPILE else "Running"
         if taken > busy.limit / 2 and busy != told:
             told = busy

@@ -96,7 +96,14 @@ def run_script(
     environment = None if env is None else dict(env)
     with _interrupts_reach_only_the_child():
         child = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
-        ended = wait(child, folder / STANDBY, hangs=hangs, say=say, watch=watch)
+        ended = wait(
+            child,
+            folder / STANDBY,
+            hangs=hangs,
+            strict=limit is not None,
+            say=say,
+            watch=watch,
+        )
     return _judge(folder, ended, target, module=module)
 
 

@@ -44,8 +44,6 @@ CALLS_FACTOR = 20.0
 """A compilation may take a minute or half a second for each operation, a call a minute or 20 times
 the longest so far, whichever is longer. What takes longer is taken for a hang."""
 
-MOST_CROWDED = 4.0
-
 STANDBY = "standby"
 """Name of the folder, beside the cases."""
 
@@ -128,8 +126,6 @@ class Standby:
             PER_OPERATION * operations,
             CALLS_FACTOR * self._longest.get(graph, 0.0),
         )
-        if during is During.COMPILE and not self._limit:
-            limit *= _crowding()
         if during is During.RUN:
             self._calls[graph] = self._calls.get(graph, 0) + 1
         calls = self._calls.get(graph, 0)
@@ -164,11 +160,6 @@ class Standby:
         text = json.dumps(program_to_json(program))
         stem.with_suffix(".json").write_text(text, encoding="utf-8")
         partial.replace(stem.with_suffix(".safetensors"))
-
-
-def _crowding() -> float:
-    """How many processes share a core: a compiler takes as many times longer."""
-    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), MOST_CROWDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,18 @@ def forget_peak(pid: int) -> None:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
+def queued(pid: int) -> dict[int, float]:
+    """Seconds for which each thread of `pid` and of its descendants was ready to run and had no
+    core. Empty where the kernel does not count them (CONFIG_SCHED_INFO)."""
+    found = {}
+    for process in (pid, *descendants(pid)):
+        with contextlib.suppress(*GONE):
+            for thread in Path(f"/proc/{process}/task").iterdir():
+                with contextlib.suppress(*GONE):
+                    found[int(thread.name)] = int(_read(f"{thread}/schedstat").split()[1]) / 1e9
+    return found
+
+
 def with_descendants(pids: Iterable[int]) -> list[int]:
     return [found for pid in pids for found in (pid, *descendants(pid))]
 
