@@ -18,6 +18,11 @@ from torchcrux.emit.inlining import WIDTH, inlined
         (["a = x + 1", "b = y + 1", "return a, b"], ["return x + 1, y + 1"]),
         (["a = x[:-1].clone()", "x[1:] = a", "return x"], ["x[1:] = x[:-1].clone()", "return x"]),
         (["a = x * 1", "foreach([x, y], [z, a])"], ["foreach([x, y], [z, x * 1])"]),
+        (["a = g(x)", "b = g(y)", "z[a, b] = 0", "return z"], ["z[g(x), g(y)] = 0", "return z"]),
+        (["a = x * 2", "return 1.0 / (a + y)"], ["return 1.0 / (x * 2 + y)"]),
+        (["a = x * 2", "return y - a"], ["return y - (x * 2)"]),
+        (["a = x % 2", "return y + a"], ["return y + (x % 2)"]),
+        (["b = g(x)", "return h(b, y.b)"], ["return h(g(x), y.b)"]),
         (["a = f(x)", "b = f(y)", "return g(a, b)"], ["return g(f(x), f(y))"]),
         (
             ["with scope():", "    a = sin(x)", "    b = cos(a)", "return b"],
@@ -39,6 +44,8 @@ def test_a_value_of_the_next_line(lines, short):
         ["a = zeros(3)", "a[0] = x", "return a"],
         ["a = zeros(3)", "a.add_(x)", "return x"],
         ["a = argmax(x)", "y[a] = a", "return y"],
+        ["a = argmax(x)", "y[a] = g(y)", "return y"],  # what is assigned is computed first
+        ["a = argmax(x)", "a[b] = 0", "return y"],
         ["a = sin(x)", "return [g(a) for _ in range(4)]"],
         ["a = sin(x)", "for _ in range(4):", "    a = sin(a)", "return a"],
         ["a = sin(x)", "with scope():", "    b = cos(a)", "return b"],

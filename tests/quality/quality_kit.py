@@ -107,13 +107,14 @@ class Reduced:
 
 
 def minimal(start, fails, **options):
-    """`start` reduced by all passes. `function` and `inputs` are the lines of its script, `text`."""
+    """`start` reduced by all passes. `function` and `inputs` are the lines of its script, `text`; of
+    one that calls it twice, where inputs have lines of their own."""
     oracle = Compiler(fails)
     reducer = Reducer(oracle, start, on_best=lambda best, answer: None, **options)
     final = reducer.run()
     assert reducer.minimal
     text = script(final.program, final.context)
-    lines = text.splitlines()
+    lines = script(final.program, final.context, times=2).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("def f"))
     last = next(i for i, line in enumerate(lines) if line.startswith("backend ="))
     body = [line.strip() for line in lines[first + 1 : last]]

@@ -47,3 +47,8 @@ def test_an_index_has_no_slices_that_do_nothing():
     index = (Slice(0, None, None), Slice(None, None, None))
     start = draft({"x": (3, 4)}, [("y", "operator.getitem", ["%x", index])])
     assert minimal(start, lambda p: bool(calls(p, "getitem"))).function == ["return x[:]"]
+
+
+def test_what_is_written_to_is_returned_by_the_call_that_writes():
+    start = draft({"x": (2,)}, [("y", "add_", ["%x", 1.0])], outputs=("x",))
+    assert minimal(start, lambda p: bool(p.calls)).function == ["return x.add_(1.0)"]

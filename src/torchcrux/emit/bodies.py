@@ -7,13 +7,13 @@ operands. Here the bodies become functions again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from torchcrux.emit.autograd import autograd_function, is_autograd_function
 from torchcrux.emit.calls import argument
-from torchcrux.emit.function import Around, Written, block, indented, nested
-from torchcrux.emit.names import variables
-from torchcrux.program.ir import Atom, Body, Node, Program, Ref
+from torchcrux.emit.function import Around, Written, given, nested
+from torchcrux.program.ir import Atom, Body, Node, Ref
 
 Names: TypeAlias = Mapping[str, str]
 
@@ -64,42 +64,42 @@ def _keywords(node: Node, names: Names) -> list[str]:
 
 def _cond(node: Node, names: Names, around: Around) -> Written:
     predicate, yes, no, operands = _operands(node)
-    on_true, on_false = around.fresh("true_fn"), around.fresh("false_fn")
-    lines = [*nested(on_true, yes, around), *nested(on_false, no, around)]
+    first, on_true = given("true_fn", yes, around)
+    second, on_false = given("false_fn", no, around)
     parts = (argument(predicate, names), on_true, on_false, argument(tuple(operands), names))
-    return lines, f"torch.cond({', '.join(parts)})"
+    return [*first, *second], f"torch.cond({', '.join(parts)})"
 
 
 def _while_loop(node: Node, names: Names, around: Around) -> Written:
     test, body, carried, more = _operands(node)
-    while_, do = around.fresh("cond_fn"), around.fresh("body_fn")
     free = _texts(more, names)
-    lines = [*nested(while_, test, around, free), *nested(do, body, around, free)]
-    return lines, f"torch.while_loop({while_}, {do}, {argument(tuple(carried), names)})"
+    first, while_ = given("cond_fn", test, around, free)
+    second, do = given("body_fn", body, around, free)
+    text = f"torch.while_loop({while_}, {do}, {argument(tuple(carried), names)})"
+    return [*first, *second], text
 
 
 def _checkpoint(node: Node, names: Names, around: Around) -> Written:
     body, *operands = _operands(node)
     around.imports["from torch.utils.checkpoint import checkpoint"] = None
-    name = around.fresh("block")
-    parts = [name, *_texts(operands, names), *_keywords(node, names)]
-    return nested(name, body, around), f"checkpoint({', '.join(parts)})"
+    lines, function = given("block", body, around)
+    parts = [function, *_texts(operands, names), *_keywords(node, names)]
+    return lines, f"checkpoint({', '.join(parts)})"
 
 
 def _map(node: Node, names: Names, around: Around) -> Written:
     body, mapped, more = _operands(node)
-    name = around.fresh("step")
-    lines = nested(name, body, around)
-    parts = ", ".join([name, argument(mapped, names), argument(more, names)])
+    lines, function = given("step", body, around)
+    parts = ", ".join([function, argument(mapped, names), argument(more, names)])
     return lines, f"torch.ops.higher_order.map_impl({parts})"
 
 
 def _scan(node: Node, names: Names, around: Around) -> Written:
     body, carried, scanned, more = _operands(node)
     around.imports["from torch._higher_order_ops.scan import scan"] = None
-    name = around.fresh("combine_fn")
-    lines = nested(name, Body(body.program, tuple(body.result)), around, _texts(more, names))
-    parts = ", ".join([name, *_texts((*carried, *scanned), names)])
+    step = Body(body.program, tuple(body.result))
+    lines, function = given("combine_fn", step, around, _texts(more, names))
+    parts = ", ".join([function, *_texts((*carried, *scanned), names)])
     return lines, f"scan({parts})"
 
 
@@ -121,25 +121,43 @@ def _region(node: Node, names: Names, around: Around) -> Written:
 
 
 def _transformed(node: Node, names: Names, around: Around) -> Written:
-    body, *operands = _operands(node)
-    name = around.fresh("each" if node.target == VMAP else "g")
-    lines = nested(name, body, around)
-    made = ", ".join([name, *_keywords(node, names)])
-    return lines, f"{node.target}({made})({', '.join(_texts(operands, names))})"
+    lines, made = _transform(node, names, around)
+    return lines, f"{made}({', '.join(_texts(_operands(node)[1:], names))})"
+
+
+def _transform(node: Node, names: Names, around: Around) -> Written:
+    """The function that a transform makes; around a function that only calls what another
+    transform makes, that one goes without saying."""
+    body = _operands(node)[0]
+    inner = _only_call(body)
+    if inner is None:
+        lines, function = given("each" if node.target == VMAP else "g", body, around)
+    else:
+        lines, function = _transform(inner, {}, around)
+    return lines, f"{node.target}({', '.join([function, *_keywords(node, names)])})"
+
+
+def _only_call(body: Body) -> Node | None:
+    """The transform of which `body` calls what it makes, with its own inputs and nothing else."""
+    inputs, calls = body.program.inputs, body.program.calls
+    if len(calls) != 1 or FORMS.get(calls[0].target) is not TRANSFORMED or calls[0].regions:
+        return None
+    own = [Ref(node.name) for node in inputs]
+    named = any(isinstance(value, Ref) for _, value in calls[0].kwargs)
+    same = _operands(calls[0])[1:] == own and body.result == Ref(calls[0].name)
+    return calls[0] if same and not named else None
 
 
 def _vjp(node: Node, names: Names, around: Around) -> Written:
     body, primals, free = _operands(node)
-    name = around.fresh("g")
-    lines = nested(name, body, around, _texts(free, names))
-    return lines, f"torch.func.vjp({', '.join([name, *_texts(primals, names)])})"
+    lines, function = given("g", body, around, _texts(free, names))
+    return lines, f"torch.func.vjp({', '.join([function, *_texts(primals, names)])})"
 
 
 def _jvp(node: Node, names: Names, around: Around) -> Written:
     body, primals, tangents, free = _operands(node)
-    name = around.fresh("g")
-    lines = nested(name, body, around, _texts(free, names))
-    parts = ", ".join([name, *_texts((primals, tangents), names)])
+    lines, function = given("g", body, around, _texts(free, names))
+    parts = ", ".join([function, *_texts((primals, tangents), names)])
     return lines, f"torch.func.jvp({parts})"
 
 
@@ -165,102 +183,13 @@ def _public_flex_attention(node: Node, names: Names, around: Around) -> Written:
     operands = [arg for arg in node.args if not isinstance(arg, Body)]
     keywords = dict(node.kwargs)
     score, free = keywords.pop("score_mod", None), keywords.pop("buffers", ())
-    lines, parts = [], [*_texts(operands, names)]
+    lines: list[str] = []
+    parts = [*_texts(operands, names)]
     if isinstance(score, Body):
-        score_mod = around.fresh("score_mod")
-        lines = nested(score_mod, score, around, _texts(free, names))
+        lines, score_mod = given("score_mod", score, around, _texts(free, names))
         parts.append(f"score_mod={score_mod}")
     parts += [f"{key}={argument(value, names)}" for key, value in keywords.items()]
     return lines, f"flex_attention({', '.join(parts)})"
-
-
-def _autograd_function(node: Node, names: Names, around: Around) -> Written:
-    forward, backward, *operands = _operands(node)
-    name = around.fresh("Function")
-    keywords = dict(node.kwargs)
-    lines = _forward(forward, keywords, around)
-    lines += ["", *_backward(forward, backward, keywords, around)]
-    around.definitions += ["", "", f"class {name}(torch.autograd.Function):", *indented(lines)]
-    return [], f"{name}.apply({', '.join(_texts(operands, names))})"
-
-
-def _forward(body: Body, keywords: dict[str, Any], around: Around) -> list[str]:
-    results, saved = _pair(body)
-    program = _in_no_grad(body.program)
-    own = variables(program, fixed={"": "ctx"})
-    lines = block(program, own, (), around.inside(own.values()), later=body.result)
-    kept = [own[ref.name] for ref, tensor in _saved(saved, keywords) if tensor]
-    if lines == ["pass"]:
-        lines = []
-    if kept:
-        lines.append(f"ctx.save_for_backward({', '.join(kept)})")
-    for i, (ref, tensor) in enumerate(_saved(saved, keywords)):
-        if not tensor:
-            lines.append(f"ctx.saved_{i} = {argument(ref, own)}")
-    fixed = [argument(results[i], own) for i in keywords.get("non_differentiable_idx", ())]
-    if fixed:
-        lines.append(f"ctx.mark_non_differentiable({', '.join(fixed)})")
-    returned = argument(tuple(results), own)
-    lines.append(f"return {returned[1:-1] if len(results) > 1 else returned}")
-    parameters = ", ".join(["ctx", *(own[node.name] for node in program.inputs)])
-    return ["@staticmethod", f"def forward({parameters}):", *indented(lines)]
-
-
-def _backward(forward: Body, backward: Body, keywords: dict[str, Any], around: Around) -> list[str]:
-    results, saved = _pair(forward)
-    program = _in_no_grad(backward.program)
-    given = [node.name for node in program.inputs[: len(results)]]
-    fixed = {name: f"grad_{i}" if i else "grad" for i, name in enumerate(given)}
-    own = variables(program, fixed={"": "ctx", **fixed})
-    inputs = [own[node.name] for node in program.inputs]
-    gradients, values = inputs[: len(results)], inputs[len(results) :]
-    marked = list(zip(values, _saved(saved, keywords), strict=True))
-    tensors = [name for name, (_, tensor) in marked if tensor]
-    lines = []
-    if tensors:
-        names = f"({tensors[0]},)" if len(tensors) == 1 else ", ".join(tensors)
-        lines.append(f"{names} = ctx.saved_tensors")
-    for i, (name, (_, tensor)) in enumerate(marked):
-        if not tensor:
-            lines.append(f"{name} = ctx.saved_{i}")
-    lines += block(program, own, backward.result, around.inside(own.values()))
-    return [
-        "@staticmethod",
-        f"def backward({', '.join(['ctx', *gradients])}):",
-        *indented(lines),
-    ]
-
-
-def _in_no_grad(program: Program) -> Program:
-    """Without the scopes that are there anyway: autograd calls both functions so."""
-    nodes = (
-        replace(node, regions=tuple(r for r in node.regions if r.text != "torch.no_grad()"))
-        for node in program.nodes
-    )
-    return replace(program, nodes=tuple(nodes))
-
-
-def _pair(forward: Body) -> Any:
-    """What the forward of an autograd function returns: its results, and what backward needs."""
-    return forward.result
-
-
-def _saved(saved: Any, keywords: dict[str, Any]) -> list[tuple[Any, bool]]:
-    """What forward keeps for backward, and whether as a tensor or as an attribute."""
-    tensors = keywords.get("saved_for_backward_idx", ())
-    return [(ref, i in tensors) for i, ref in enumerate(saved)]
-
-
-def _is_autograd_function(node: Node) -> bool:
-    forward, backward, *operands = _operands(node)
-    if set(dict(node.kwargs)) != {"non_differentiable_idx", "saved_for_backward_idx"}:
-        return False
-    results, saved = _pair(forward)
-    gradients = backward.result
-    simple = all(isinstance(ref, Ref) for ref in (*results, *saved))
-    expected = len(results) + len(saved)
-    given = len(backward.program.inputs)
-    return simple and expected == given and len(gradients) == len(operands)
 
 
 def _always(node: Node) -> bool:
@@ -278,6 +207,8 @@ def _is_flex_attention(node: Node) -> bool:
     return isinstance(node.args[3], Body) and isinstance(_operands(node)[4][-1], Body)
 
 
+TRANSFORMED = Form(_transformed, _has_bodies(0))
+
 FORMS: Mapping[str, Form] = {
     f"{HIGHER_ORDER}cond": Form(_cond, _has_bodies(1, 2)),
     f"{HIGHER_ORDER}while_loop": Form(_while_loop, _has_bodies(0, 1)),
@@ -285,12 +216,10 @@ FORMS: Mapping[str, Form] = {
     f"{HIGHER_ORDER}map_impl": Form(_map, _has_bodies(0)),
     f"{HIGHER_ORDER}scan": Form(_scan, _scans),
     f"{HIGHER_ORDER}invoke_subgraph": Form(_region, _has_bodies(0)),
-    f"{HIGHER_ORDER}autograd_function_apply": Form(_autograd_function, _is_autograd_function),
+    f"{HIGHER_ORDER}autograd_function_apply": Form(autograd_function, is_autograd_function),
     f"{HIGHER_ORDER}flex_attention": Form(_flex_attention, _is_flex_attention),
     FLEX_ATTENTION: Form(_public_flex_attention, _always),
-    **dict.fromkeys(
-        (VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD), Form(_transformed, _has_bodies(0))
-    ),
+    **dict.fromkeys((VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD), TRANSFORMED),
     VJP: Form(_vjp, _has_bodies(0)),
     JVP: Form(_jvp, _has_bodies(0)),
     CALL: Form(_call, _always),

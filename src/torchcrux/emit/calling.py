@@ -29,11 +29,15 @@ def compiler(context: Context) -> list[str]:
         keywords.append(f"dynamic={context.dynamic}")
     if context.fullgraph:
         keywords.append("fullgraph=True")
-    return [f"backend = {_backend(context.backend)}", f"torch.compile(f, {', '.join(keywords)})"]
+    module = "os" if context.environment else "torch.os"
+    return [
+        f"backend = {_backend(context.backend, module)}",
+        f"torch.compile(f, {', '.join(keywords)})",
+    ]
 
 
-def _backend(backend: Backend) -> str:
-    variable = 'torch.os.environ.get("TORCH_COMPILE_BACKEND"'
+def _backend(backend: Backend, module: str) -> str:
+    variable = f'{module}.environ.get("TORCH_COMPILE_BACKEND"'
     if backend.module or backend.source:
         return f"{variable}) or {backend.name}"
     return f"{variable}, {quoted(backend.name)})"
@@ -51,6 +55,8 @@ def plain_call(program: Program, context: Context, names: Mapping[str, str]) -> 
     call = _call(context, arguments)
     if context.writes:
         written_to = [f"{out}.mul_(1)" for out in _floating(program)]
+        if written_to == ["out.mul_(1)"] and not enclosed(context, []):
+            return [backend, f"{call}.mul_(1)"]
         return [backend, *enclosed(context, [f"out = {call}", *written_to])]
     if not context.backward:
         return [backend, *enclosed(context, [call])]
@@ -172,17 +178,14 @@ def _gradient_calls(
     arguments = arguments_of(program, names, written(program))
     lines = weights(program, context)
     calls = {"expected": f"f({arguments})", "actual": _call(context, arguments)}
-    texts = {
-        name: f"{name} = {gradients(program, context, names, call)}" for name, call in calls.items()
-    }
     scopes = bool(enclosed(context, []))
-    long = any(len(text) > WIDTH for text in texts.values())
     for name, call in calls.items():
-        if scopes or long or several(program, context):
+        text = f"{name} = {gradients(program, context, names, call)}"
+        if scopes or len(text) > WIDTH or several(program, context):
             lines += enclosed(context, [*seed, f"out = {call}"])
             lines.append(f"{name} = {gradients(program, context, names, 'out')}")
         else:
-            lines += [*seed, texts[name]]
+            lines += [*seed, text]
     return lines
 
 

@@ -13,6 +13,9 @@ from torchcrux.emit.loops import rolled
 from torchcrux.emit.names import variables
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Program, Ref, Region
 
+LONGEST_LAMBDA = 36
+"""A function whose text is longer has a name and a line of its own."""
+
 Written: TypeAlias = tuple[list[str], str]
 """The functions to define before a call, and the call as an expression."""
 
@@ -74,6 +77,24 @@ def nested(
     parameters = [first] * bool(first) + [names[key] for key in inputs[:own]]
     lines = block(body.program, names, body.result, around.inside(names.values()))
     return [f"def {name}({', '.join(parameters)}):", *indented(lines)]
+
+
+def given(base: str, body: Body, around: Around, enclosing: tuple[str, ...] = ()) -> Written:
+    """A function that computes `body`, as an operand: a short one as a lambda, else one called
+    `base`, which the lines define."""
+    name = around.fresh(base)
+    lines = nested(name, body, around, enclosing)
+    parameters = lines[0].removeprefix(f"def {name}(").removesuffix("):")
+    returned = lines[1].removeprefix("    return ")
+    if len(lines) > 2 or returned == lines[1]:
+        return lines, name
+    if isinstance(body.result, tuple) and len(body.result) > 1:
+        returned = f"({returned})"
+    text = f"lambda {parameters}: {returned}" if parameters else f"lambda: {returned}"
+    if len(text) > LONGEST_LAMBDA:
+        return lines, name
+    around.taken.discard(name)
+    return [], text
 
 
 def block(

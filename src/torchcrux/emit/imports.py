@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from torchcrux.emit.layout import WIDTH
+
+_FUNCTIONAL = re.compile(r"(?<![\w.])F\.")
 
 
 def ordered(statements: Iterable[str]) -> list[str]:
@@ -16,6 +21,16 @@ def ordered(statements: Iterable[str]) -> list[str]:
     for _, group in sorted(groups.items()):
         lines += [""] * bool(lines) + sorted(group, key=_key)
     return lines
+
+
+def spelled_out(lines: Sequence[str]) -> list[str]:
+    """`lines` with ``torch.nn.functional`` for ``F`` where that is used only once: it needs no
+    import then. Not where the line gets too long."""
+    uses = [i for i, line in enumerate(lines) for _ in _FUNCTIONAL.findall(line)]
+    if len(uses) != 1:
+        return [*lines]
+    whole = _FUNCTIONAL.sub("torch.nn.functional.", lines[uses[0]])
+    return [*lines] if len(whole) > WIDTH else [*lines[: uses[0]], whole, *lines[uses[0] + 1 :]]
 
 
 def _group(statement: str) -> int:

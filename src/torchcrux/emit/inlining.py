@@ -7,12 +7,13 @@ import io
 import re
 import tokenize
 
-WIDTH = 64
-"""A line that would become longer is easier to read as two."""
+WIDTH = 72
+"""A line that would become longer, without its indent, is easier to read as two."""
 MOST_LINES = 40
 """Of longer functions nobody reads every line."""
 
 _ASSIGNMENT = re.compile(r"^( *)(\w+) = (.+)$")
+_INDEX = re.compile(r"^( *)\w+\[(?=.+\] = [\w.-]+$)")
 _TAKES = re.compile(r"^( *)(?:\w+ = |\w+\[[^\]=]*\] = |return |(?=[\w.]+\())")
 
 
@@ -31,13 +32,13 @@ def inlined(lines: list[str]) -> list[str]:
 
 def _joined(lines: list[str], at: int) -> str | None:
     """Line `at` and the next as one; None if they are better left alone."""
-    assigned, takes = _ASSIGNMENT.match(lines[at]), _TAKES.match(lines[at + 1])
+    assigned, takes = _ASSIGNMENT.match(lines[at]), _taking(lines[at + 1])
     if assigned is None or takes is None or assigned[1] != takes[1]:
         return None
     name, value, text = assigned[2], assigned[3], lines[at + 1]
     rest = text[takes.end() :]
-    uses = _uses(rest, name)
-    again = any(re.search(rf"\b{name}\b", line) for line in lines[at + 2 :])
+    uses = [use - takes.end() for use in _uses(text, name) if use >= takes.end()]
+    again = any(_uses(line, name) for line in lines[at + 2 :])
     reassigned = text.startswith(f"{takes[1]}{name} = ")
     if len(uses) != 1 or (again and not reassigned) or " for " in rest or "lambda" in rest:
         return None
@@ -51,15 +52,39 @@ def _joined(lines: list[str], at: int) -> str | None:
     alone = (not before or before.endswith(("(", ", ", "["))) and (
         not after or after.startswith((")", ",", "]"))
     )
-    if not (alone or _is_primary(value)):
+    if not (alone or _is_primary(value) or _is_factor(value, before, after)):
         value = f"({value})"
     joined = text[: takes.end()] + before + value + after
-    return joined if len(joined) <= WIDTH else None
+    return joined if len(joined) - len(takes[1]) <= WIDTH else None
+
+
+def _taking(line: str) -> re.Match[str] | None:
+    """What stands in `line` before all that it evaluates, but for names and plain numbers."""
+    return _INDEX.match(line) or _TAKES.match(line)
 
 
 def _uses(text: str, name: str) -> list[int]:
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return [t.start[1] for t in tokens if t.type == tokenize.NAME and t.string == name]
+    """Where `text`, of one line, has the variable `name`: an attribute is another thing."""
+    if not re.search(rf"\b{name}\b", text):
+        return []
+    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    return [
+        token.start[1]
+        for i, token in enumerate(tokens)
+        if token.type == tokenize.NAME and token.string == name
+        if not (i and tokens[i - 1].string == ".")
+    ]
+
+
+def _is_factor(value: str, before: str, after: str) -> bool:
+    """Whether `value` is a product next to a plus or minus."""
+    product = ast.parse(value, mode="eval").body
+    return (
+        isinstance(product, ast.BinOp)
+        and isinstance(product.op, (ast.Mult, ast.Div))
+        and (not before or before.endswith((" + ", "(", ", ")))
+        and (not after or after.startswith((")", ",", " + ", " - ")))
+    )
 
 
 def _is_primary(text: str) -> bool:

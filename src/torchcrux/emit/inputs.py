@@ -192,6 +192,8 @@ def _strided(
     if all(shape[d] == 1 or strides[d] == want[i] for i, d in enumerate(order)):
         made = _dense(spec, permuted, node, key)
         moved = [d for d, i in enumerate(inverse) if i != d]
+        if len(shape) == 2 and moved:
+            return f"{made}.t()"
         if len(moved) == 2:
             return f"{made}.transpose({moved[0]}, {moved[1]})"
         return f"{made}.permute({', '.join(map(str, inverse))})"

@@ -8,6 +8,8 @@ import tokenize
 
 LEAST = 4
 """So many repetitions make a loop; fewer are read more easily one by one."""
+LEAST_COPIES = 3
+"""So many equal values that are all returned make a list."""
 
 _ASSIGNMENT = re.compile(r"^(\w+) = (.+)$")
 _HOLE = "\0"
@@ -25,7 +27,7 @@ def _copies(lines: list[str]) -> list[str]:
     names = lines[-1].removeprefix("return ").split(", ")
     count = len(names)
     made = lines[-1 - count : -1]
-    if count < LEAST or [_name(line) for line in made] != names:
+    if count < LEAST_COPIES or [_name(line) for line in made] != names:
         return lines
     same = {line.partition(" = ")[2] for line in made}
     if len(same) != 1 or any(_uses(line, name) for line in lines[:-1] for name in names):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from itertools import chain
 
+from torchcrux.emit.at_once import handed_over
 from torchcrux.emit.bodies import surroundings
 from torchcrux.emit.calling import (
     arguments_of,
@@ -23,7 +24,7 @@ from torchcrux.emit.calling import (
 from torchcrux.emit.calls import quoted
 from torchcrux.emit.costs import measured
 from torchcrux.emit.function import Around, function
-from torchcrux.emit.imports import ordered
+from torchcrux.emit.imports import ordered, spelled_out
 from torchcrux.emit.inputs import factory, tensors, uses_random
 from torchcrux.emit.layout import folded
 from torchcrux.emit.memory import placed
@@ -33,6 +34,9 @@ from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, Value, targets
 from torchcrux.program.source import is_import, joined, statements
+
+_WITH_TORCH = ("torch._inductor.config", "torch._dynamo.config")
+"""Modules that are there as soon as their name is used, after ``import torch``."""
 
 DATA_FILE = "data.safetensors"
 
@@ -59,13 +63,16 @@ def script(
     """
     names = variables(program)
     around = surroundings()
-    text = folded(function(program, names, around))
+    text = function(program, names, around)
     inputs, inner = _made(program, context, names)
     random = any(uses_random(node) for node in program.inputs)
     if accuracy:
         backend, *calls = compared_call(program, context, names, attribute, tolerance)
     else:
         backend, *calls = plain_call(program, context, names)
+    once = context.calls == context.compilations == times == 1 and not context.marked
+    if once and not (accuracy or context.backward or inner or bound):
+        inputs, calls = handed_over([names[node.name] for node in program.inputs], inputs, calls)
     calls = _with_inner(calls, inner)
     if bound is not None:
         on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
@@ -80,7 +87,9 @@ def script(
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, backend, *calls]
-    imports = _imports(context, around, [*around.definitions, *text, *body])
+    code = spelled_out([*around.definitions, *text])
+    definitions, text = code[: len(around.definitions)], code[len(around.definitions) :]
+    imports = _imports(context, around, [*code, *body])
     if limit is not None:
         imports.append("import faulthandler")
     if bound is not None and module:
@@ -107,7 +116,7 @@ def script(
         lines += ["", *state]
     if source:
         lines += ["", "", *source]
-    lines += [*folded(around.definitions), "", "", *text, "", "", *folded(body)]
+    lines += [*folded(definitions), "", "", *folded(text), "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)) + "\n"
 
@@ -227,4 +236,5 @@ def _uses(text: str, module: str) -> bool:
 def _module_of(statement: str) -> str:
     target = statement.partition("=")[0].strip()
     parts = target.split(".")
-    return ".".join(parts[: parts.index("config") + 1]) if "config" in parts else ""
+    module = ".".join(parts[: parts.index("config") + 1]) if "config" in parts else ""
+    return "" if module in _WITH_TORCH else module

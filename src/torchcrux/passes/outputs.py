@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torchcrux.emit.flow import written
 from torchcrux.emit.random import writes
 from torchcrux.passes.base import Draft, Edit
+from torchcrux.program.ir import Op, Ref
 from torchcrux.program.spec import Tensor
 
 
@@ -39,6 +40,25 @@ class ReturnInput:
         return f"{self.name} is all that is returned"
 
 
+@dataclass(frozen=True, slots=True)
+class ReturnWritten:
+    """Return what the call `by` returns for its operand `name`, into which it has written: ``return
+    x.add_(1)`` is one line less."""
+
+    name: str
+    by: str
+
+    def apply(self, draft: Draft) -> Draft:
+        program = draft.program
+        if self.name not in program.outputs or self.by not in program.by_name:
+            return draft
+        outputs = tuple(self.by if name == self.name else name for name in program.outputs)
+        return replace(draft, program=replace(program, outputs=tuple(dict.fromkeys(outputs))))
+
+    def __str__(self) -> str:
+        return f"{self.by} is returned instead of {self.name}"
+
+
 class Outputs:
     """Stop returning a value that another call uses as well, or that is written to an operand. Or
     return such an operand, instead of comparing all inputs after the call."""
@@ -52,6 +72,11 @@ class Outputs:
         for name in draft.program.outputs:
             if name in used or writes(draft.program.by_name[name]):
                 yield DropOutput(name)
+        last = draft.program.calls[-1] if draft.program.calls else None
+        if last is not None and last.op is Op.METHOD and writes(last):
+            operand = last.args[0]
+            if isinstance(operand, Ref) and operand.name in draft.program.outputs:
+                yield ReturnWritten(operand.name, last.name)
         if draft.context.changes:
             for name in sorted(written(draft.program)):
                 if isinstance(draft.program.by_name[name].spec, Tensor):
