@@ -381,13 +381,17 @@ def undisturbed(function: Callable[..., Any]) -> Callable[..., Any]:
 def probe_instruction_sets() -> None:
     """Find out once, before any fork, which vector instructions Inductor's C++ code may use.
 
-    Each process that compiles would otherwise build and load a test program for each of them.
-    `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached) and `supported_vec_isa_list`, 2.4 to
-    2.13. The test programs are built side by side, by forks of this process.
+    Each process that compiles would otherwise build and load a test program for each of those that
+    the processor has. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached),
+    `supported_vec_isa_list` and `x86_isa_checker`, 2.4 to 2.13. The test programs are built side by
+    side, by forks of this process.
     """
     module = importlib.import_module("torch._inductor.cpu_vec_isa")
+    has = set(getattr(module, "x86_isa_checker", list)())
     children = []
     for isa in getattr(module, "supported_vec_isa_list", ()):
+        if not has.issuperset(str(isa).split()):
+            continue
         child = os.fork()
         if child == 0:
             status = 1

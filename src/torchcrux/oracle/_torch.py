@@ -23,7 +23,7 @@ from unittest import mock
 
 import torch
 
-from torchcrux import _torch
+from torchcrux import _torch, machine
 
 
 def compile_once(backend: str = "aot_eager") -> None:
@@ -52,7 +52,9 @@ def prepare_inductor() -> None:
     """
     cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     cache.mkdir(parents=True, exist_ok=True)
+    machine.recall(cache)
     _torch.probe_instruction_sets()
+    machine.keep(cache)
     shutil.copytree(cache, cache.with_name("constants"), dirs_exist_ok=True)
     compile_once("inductor")
 
