@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
-import tokenize
+import string
+from collections.abc import Sequence
+from itertools import accumulate, groupby, zip_longest
 
 LEAST = 4
 """So many repetitions make a loop; fewer are read more easily one by one."""
@@ -12,6 +13,11 @@ LEAST_COPIES = 3
 """So many equal values that are all returned make a list."""
 
 _ASSIGNMENT = re.compile(r"^(\w+) = (.+)$")
+_TOKEN = re.compile(r"""\w+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+"""A name, a number or a string."""
+_ASSIGNED = re.compile(r" *=(?!=)")
+_WORD = re.compile(r"\w+")
+_WORDS = str.maketrans("", "", string.ascii_letters + string.digits + "_")
 _HOLE = "\0"
 
 
@@ -29,27 +35,46 @@ def _copies(lines: list[str]) -> list[str]:
     made = lines[-1 - count : -1]
     if count < LEAST_COPIES or [_name(line) for line in made] != names:
         return lines
-    same = {line.partition(" = ")[2] for line in made}
-    if len(same) != 1 or any(_uses(line, name) for line in lines[:-1] for name in names):
+    if len({line.partition(" = ")[2] for line in made}) != 1:
         return lines
-    return [*lines[: -1 - count], f"return [{same.pop()} for _ in range({count})]"]
+    written = _Lines(lines)
+    if any(at < len(lines) - 1 for name in names for at in written.using(name)):
+        return lines
+    again = made[0].partition(" = ")[2]
+    return [*lines[: -1 - count], f"return [{again} for _ in range({count})]"]
 
 
 def _chains(lines: list[str]) -> list[str]:
-    at = 0
-    while at < len(lines):
-        count = _repeats(lines, at)
+    starts = _starts(lines)
+    if not starts:
+        return lines
+    written, behind = _Lines(lines), 0
+    for at in starts:
+        count = 0 if at < behind else _repeats(written, at)
         if count >= LEAST:
-            name, last = _name(lines[at]), _name(lines[at + count])
-            again = (_template(lines, at + 1) or "").replace(_HOLE, name)
-            rest = [_renamed(line, last, name) for line in lines[at + count + 1 :]]
+            behind = at + count
+            name, last = _name(written.at(at)), _name(written.at(behind))
+            again = (_template(written, at + 1) or "").replace(_HOLE, name)
+            for use in written.using(last):
+                if use > behind:
+                    written.put(use, _renamed(written.at(use), last, name))
             loop = [f"for _ in range({count}):", f"    {name} = {again}"]
-            lines = [*lines[: at + 1], *loop, *rest]
-        at += 1
-    return lines
+            written.replace(range(at + 1, behind + 1), loop)
+    return written.all()
 
 
-def _repeats(lines: list[str], at: int) -> int:
+def _starts(lines: list[str]) -> list[int]:
+    """The lines behind which `LEAST` calls may be equal, told by all but the words in them: soon,
+    since most of a long function is no loop."""
+    shapes = [line.translate(_WORDS) for line in lines]
+    runs = [len([*group]) for _, group in groupby(shapes)]
+    found: list[int] = []
+    for run, first in zip(runs, accumulate(runs, initial=0), strict=False):
+        found += range(max(first - 1, 0), first + run - LEAST)
+    return found
+
+
+def _repeats(lines: _Lines, at: int) -> int:
     """How many lines after `at` make one call, each on the value of the line before, which
     nothing else uses."""
     template = _template(lines, at + 1)
@@ -57,19 +82,49 @@ def _repeats(lines: list[str], at: int) -> int:
         return 0
     end = at + 1
     while _template(lines, end) == template:
-        name = _name(lines[end - 1])
-        if any(_uses(line, name) for line in (*lines[: end - 1], *lines[end + 1 :])):
+        name = _name(lines.at(end - 1))
+        if any(use not in (end - 1, end) for use in lines.using(name)):
             break
         end += 1
     return end - at - 1
 
 
-def _template(lines: list[str], at: int) -> str | None:
+def _template(lines: _Lines, at: int) -> str | None:
     """The right side of line `at`, with a hole for the value of the line before."""
-    if not 0 < at < len(lines):
-        return None
-    before, this = _ASSIGNMENT.match(lines[at - 1]), _ASSIGNMENT.match(lines[at])
+    before, this = _ASSIGNMENT.match(lines.at(at - 1)), _ASSIGNMENT.match(lines.at(at))
     return _renamed(this[2], before[1], _HOLE) if before and this else None
+
+
+class _Lines:
+    """Lines by number, which they keep when others go, and where a word is used."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = dict(enumerate(lines))
+        self._having: dict[str, dict[int, None]] = {}
+        for at, line in self._lines.items():
+            self.put(at, line)
+
+    def at(self, number: int) -> str:
+        return self._lines.get(number, "")
+
+    def all(self) -> list[str]:
+        return [*self._lines.values()]
+
+    def put(self, number: int, line: str) -> None:
+        self._lines[number] = line
+        for word in _WORD.findall(line):
+            self._having.setdefault(word, {})[number] = None
+
+    def replace(self, numbers: range, fewer: Sequence[str]) -> None:
+        for number, line in zip_longest(numbers, fewer):
+            if line is None:
+                del self._lines[number]
+            else:
+                self.put(number, line)
+
+    def using(self, name: str) -> list[int]:
+        """The lines that use the variable."""
+        return [at for at in self._having.get(name, ()) if _uses(self.at(at), name)]
 
 
 def _name(line: str) -> str:
@@ -90,12 +145,10 @@ def _renamed(text: str, name: str, new: str) -> str:
 def _places(text: str, name: str) -> list[int]:
     """Where `text`, of one line, uses the variable: not as a keyword or an attribute, nor where it
     is assigned."""
-    tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
     return [
-        token.start[1]
-        for before, token, after in zip([None, *tokens], tokens, tokens[1:], strict=False)
-        if token.type == tokenize.NAME
-        and token.string == name
-        and after.string != "="
-        and (before is None or before.string != ".")
+        found.start()
+        for found in _TOKEN.finditer(text)
+        if found[0] == name
+        and text[found.start() - 1 : found.start()] != "."
+        and not _ASSIGNED.match(text, found.end())
     ]
