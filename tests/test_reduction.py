@@ -13,7 +13,7 @@ from torchcrux.passes import ALL, Draft
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Node, Op, Program, Ref, Region, Value
 from torchcrux.program.spec import Tensor
-from torchcrux.reduction import NotReproduced, Reducer, Stopped, _worded
+from torchcrux.reduction import NotReproduced, Reducer, Stopped
 
 T = Tensor((2, 3))
 
@@ -251,9 +251,3 @@ def test_a_difference_that_is_excused_is_not_said_to_pass():
         assert targets(reducer.run()) == ["torch.relu"]
         told.append(any(one.verdict is Verdict.PASSES for one in reducer.necessary))
     assert told == [True, False]
-
-
-def test_what_is_quoted_is_no_value():
-    names = {"cuda": "x", "l_x_": "y"}
-    assert _worded('without torch.autocast("cuda")', names) == 'without torch.autocast("cuda")'
-    assert _worded("l_x_: (3,) → (2,)", names) == "y: (3,) → (2,)"

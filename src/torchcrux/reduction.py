@@ -6,17 +6,16 @@ and round, until a whole round changes nothing. The answers of that last round a
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search, everything
 from torchcrux.core.search.merge import few, merge
-from torchcrux.emit.names import variables
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.oracle.hints import hinted
 from torchcrux.oracle.judge import Verdict
@@ -26,7 +25,6 @@ from torchcrux.passes.cut import Cut
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
-from torchcrux.thresholds import nearest
 
 
 class Stopped(Exception):
@@ -45,14 +43,6 @@ class DoesNotFail(Exception):
         self.answer = answer
 
 
-@dataclass(frozen=True)
-class Necessary:
-    """A single further edit and what it led to: why the thing it removes is there."""
-
-    change: str
-    verdict: Verdict
-
-
 @dataclass
 class Reducer:
     """Drives the passes. `on_best` is called with each better draft as soon as it is verified."""
@@ -69,8 +59,7 @@ class Reducer:
     progress: Callable[[str], None] = lambda text: None
     best: Draft | None = None
     best_answer: Answer | None = None
-    minimal: bool = False
-    necessary: tuple[Necessary, ...] = ()
+    proof: Certificate | None = None
     rounds: int = 0
     _rank: Simplicity | None = None
 
@@ -92,9 +81,25 @@ class Reducer:
         return draft
 
     def certify(self, draft: Draft) -> None:
-        """Ask every single further edit of `draft`. It is minimal if none is the same failure."""
-        self.necessary = self._certificate(draft)
-        self.minimal = not any(one.verdict is Verdict.SAME for one in self.necessary)
+        """Ask every single further edit of `draft`: those asked before cost nothing now. It is
+        minimal if none is the same failure."""
+        self.proof = None
+        edits = [(one, edit) for one in self.passes for edit in self._edits(one, draft)]
+        drafts = [self._single(one, edit, draft) for one, edit in edits]
+        answers = self._ask(drafts)
+        try:
+            asked = zip((edit for _, edit in edits), drafts, answers, strict=True)
+            self.proof = certificate(draft, [*asked])
+        except Exception:  # it could not be put into words
+            self.oracle.fault()
+
+    @property
+    def minimal(self) -> bool:
+        return self.proof is not None and self.proof.minimal
+
+    @property
+    def necessary(self) -> tuple[Necessary, ...]:
+        return () if self.proof is None else self.proof.entries
 
     def most_faithful(self) -> Draft:
         """What was captured, uncut, with its context and its values."""
@@ -248,22 +253,6 @@ class Reducer:
             return _changed(draft, changed, self._runs(draft))
         return None if changed == draft or not changed.program.calls else changed
 
-    def _certificate(self, draft: Draft) -> tuple[Necessary, ...]:
-        """Every single edit of `draft`: those asked before cost nothing now."""
-        edits = [(one, edit) for one in self.passes for edit in self._edits(one, draft)]
-        drafts = [self._single(one, edit, draft) for one, edit in edits]
-        answers = self._ask(drafts)
-        names = variables(draft.program)
-        told = [
-            (edit, answer.verdict)
-            for (_, edit), answer in zip(edits, answers, strict=True)
-            if answer.verdict in (Verdict.SAME, Verdict.DIFFERENT)
-            or (answer.verdict is Verdict.PASSES and not answer.reason)  # none that is excused
-        ]
-        return tuple(
-            Necessary(_worded(str(edit), names), verdict) for edit, verdict in nearest(told)
-        )
-
 
 def applied(draft: Draft, edits: Sequence[Edit]) -> Draft:
     for edit in edits:
@@ -276,11 +265,6 @@ def _changed(draft: Draft, changed: Draft, runs: Runs) -> Draft | None:
     if changed == draft or not changed.program.calls:
         return None
     return runs([changed])[0]
-
-
-def _worded(text: str, names: Mapping[str, str]) -> str:
-    """`text` with the names of captured values as the script names them; not what is quoted."""
-    return re.sub(r"\"[^\"]*\"|\w+", lambda word: names.get(word[0], word[0]), text)
 
 
 def simplicity(draft: Draft, text: str) -> Simplicity:

@@ -22,7 +22,7 @@ def test_a_method_where_torch_has_no_such_function():
 def test_the_operator_itself_where_only_that_fails():
     left = minimal(operator("relu.default"), lambda program: bool(calls(program, "default")))
     assert left.function == ["return torch.ops.aten.relu.default(x)"]
-    assert left.necessary["torch.relu for torch.ops.aten.relu.default"] == "passes"
+    assert left.necessary["torch.relu(x) instead of torch.ops.aten.relu.default(x)"] == "passes"
 
 
 def test_a_view_of_what_is_written_is_the_input_itself():

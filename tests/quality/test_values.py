@@ -29,8 +29,8 @@ def test_the_smallest_size_that_fails_and_the_one_below_it_that_passes(least):
     start = draft({"x": (4, 128)}, [("y", "torch.cumsum", ["%x", 1])])
     reduced = minimal(start, lambda p: has("cumsum")(p) and max(shape(p, "x")) >= least)
     assert reduced.inputs == [f"x = torch.ones({least})"]
-    assert reduced.necessary[f"size {least} -> {least - 1} of x"] == "passes"
-    assert sum(words.startswith("size") for words in reduced.necessary) == 1  # told once
+    assert reduced.necessary[f"x of shape ({least},) → ({least - 1},)"] == "passes"
+    assert sum("of shape" in words for words in reduced.necessary) == 1  # told once
     assert reduced.questions <= 35
 
 
@@ -139,7 +139,7 @@ def test_all_inputs_of_a_call_change_their_dtype_together():
 
     reduced = minimal(start, fails)
     assert all("dtype=torch.bfloat16" in line for line in reduced.inputs)
-    assert reduced.necessary["bfloat16 -> float32"] == "passes"
+    assert reduced.necessary["x and weight: bfloat16 → float32"] == "passes"
 
 
 def test_nothing_becomes_empty_and_nothing_warns():
@@ -215,4 +215,16 @@ def test_what_is_computed_twice_is_computed_once():
     left = minimal(start, lambda program: calls(program, "mul") and calls(program, "arange"))
     assert len(calls(left.program, "arange")) == 1
     both = minimal(start, lambda program: len(calls(program, "arange")) == 2)
-    assert both.necessary["arange in the place of arange_1"] == "passes"
+    assert both.necessary["one torch.arange(1) instead of two"] == "passes"
+
+
+def test_a_size_that_only_a_call_has_is_the_smallest_that_fails():
+    start = draft({}, [("a", "torch.arange", (100,)), ("y", "torch.sin", ("%a",))])
+
+    def fails(p):
+        made = calls(p, "arange")
+        return bool(made) and made[0].args[0] >= 17
+
+    reduced = minimal(start, fails)
+    assert reduced.function == ["return torch.arange(17)"]
+    assert reduced.necessary["torch.arange(16) instead of torch.arange(17)"] == "passes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Mapping
 
@@ -129,7 +130,17 @@ def _is_simple(text: str, sign: str = "") -> bool:
 
 
 def _operand(text: str) -> str:
-    return f"({text})" if text.startswith("-") or (" " in text and text[0] not in "([{") else text
+    if text.startswith("-") or (" " in text and not is_primary(text)):
+        return f"({text})"
+    return text
+
+
+def is_primary(text: str) -> bool:
+    """Whether an attribute or a subscript of the expression needs no parentheses."""
+    kind = ast.parse(text, mode="eval").body
+    return isinstance(kind, (ast.Call, ast.Attribute, ast.Subscript, ast.Name)) or (
+        text[0] in "([{" and not isinstance(kind, ast.BinOp)
+    )
 
 
 def _index(arg: Arg, names: Mapping[str, str]) -> str:

@@ -7,6 +7,8 @@ import io
 import re
 import tokenize
 
+from torchcrux.emit.calls import is_primary
+
 WIDTH = 72
 """A line that would become longer, without its indent, is easier to read as two."""
 MOST_LINES = 40
@@ -52,7 +54,7 @@ def _joined(lines: list[str], at: int) -> str | None:
     alone = (not before or before.endswith(("(", ", ", "["))) and (
         not after or after.startswith((")", ",", "]"))
     )
-    if not (alone or _is_primary(value) or _is_factor(value, before, after)):
+    if not (alone or is_primary(value) or _is_factor(value, before, after)):
         value = f"({value})"
     joined = text[: takes.end()] + before + value + after
     return joined if len(joined) - len(takes[1]) <= WIDTH else None
@@ -85,9 +87,3 @@ def _is_factor(value: str, before: str, after: str) -> bool:
         and (not before or before.endswith((" + ", "(", ", ")))
         and (not after or after.startswith((")", ",", " + ", " - ")))
     )
-
-
-def _is_primary(text: str) -> bool:
-    """Whether an attribute or a subscript of it needs no parentheses."""
-    kind = ast.parse(text, mode="eval").body
-    return isinstance(kind, (ast.Call, ast.Attribute, ast.Subscript, ast.Name))

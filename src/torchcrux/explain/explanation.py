@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from torchcrux.explain.layers import ladder, settings
-from torchcrux.explain.near import near
+from torchcrux.explain.near import near, nearest
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.passes.base import Draft
+from torchcrux.program.literals import Place
 
 Asked = Sequence[tuple[str, Draft]]
 
@@ -27,10 +29,12 @@ class Layers:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Changes with which the script ends without an error."""
+    """Changes with which the script ends without an error. `larger` are the verdicts on the larger
+    drafts that were asked as well."""
 
     near: tuple[str, ...] = ()
     workarounds: tuple[str, ...] = ()
+    larger: Mapping[Place, Verdict] = field(default_factory=dict)
 
 
 def layers(oracle: Oracle, draft: Draft, answer: Answer) -> Layers:
@@ -47,22 +51,36 @@ def layers(oracle: Oracle, draft: Draft, answer: Answer) -> Layers:
     return Layers(draft.context.backend.name, draft, answer, told)
 
 
-def explanation(oracle: Oracle, draft: Draft, lower: Layers) -> Explanation:
-    """`lower` says what the layers do: one that passes is a way out as well."""
-    runnable = oracle.runs([one for _, one in near(draft)], draft)
+def explanation(
+    oracle: Oracle,
+    draft: Draft,
+    lower: Layers,
+    larger: Mapping[Place, Draft] = MappingProxyType({}),
+    sized: Collection[str] = (),
+) -> Explanation:
+    """`lower` says what the layers do: one that passes is a way out as well. `larger` are drafts
+    in which the size at a place is larger, `sized` the inputs whose sizes these are."""
+    tried = near(draft, sized)
+    runnable = oracle.runs([one.draft for one in tried], draft)
     misses = [
-        (words, ran)
-        for (words, _), ran in zip(near(draft), runnable, strict=True)
+        (one, ran)
+        for one, ran in zip(tried, runnable, strict=True)
         if ran is not None and ran != draft
     ]
     changes = settings(draft)
-    answers = _quietly(oracle, [one for _, one in (*misses, *changes)])
+    asked = [*(one for _, one in misses), *(one for _, one in changes), *larger.values()]
+    answers = _quietly(oracle, asked)
     passing = [_ends_well(one) for one in answers]
-    ways = [words for (words, _), ok in zip(changes, passing[len(misses) :], strict=True) if ok]
+    ways = [words for (words, _), ok in zip(changes, passing[len(misses) :], strict=False) if ok]
     best = [name for name, verdict in lower.verdicts if verdict is Verdict.PASSES]
     ways += [f'torch.compile(…, backend="{name}")' for name in best[-1:]]
     return Explanation(
-        tuple(words for (words, _), ok in zip(misses, passing, strict=False) if ok), tuple(ways)
+        tuple(nearest([one for (one, _), ok in zip(misses, passing, strict=False) if ok])),
+        tuple(ways),
+        {
+            place: answer.verdict
+            for place, answer in zip(larger, answers[len(asked) - len(larger) :], strict=True)
+        },
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torchcrux.emit.names import variables
 from torchcrux.explain.layers import with_backend
+from torchcrux.explain.words import Words
+from torchcrux.passes.arguments import SetArgument
 from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node, Value
+from torchcrux.program.literals import Place, literals
 from torchcrux.program.spec import Tensor
 
 MOST = 12
 _INPUTS = 2
+_NUMBERS = 2
+_FACTORS = (2.0, 0.5, 10.0, 0.1)
 _DTYPES = {
     "float32": ("float64", "bfloat16"),
     "float64": ("float32",),
@@ -23,44 +29,83 @@ _DTYPES = {
 _VALUES = {Value.ZEROS: "all zeros", Value.ONES: "all ones"}
 
 
-def near(draft: Draft) -> list[tuple[str, Draft]]:
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A changed draft. Of those that pass and are `about` one number the first is told."""
+
+    words: str
+    draft: Draft
+    about: str = ""
+
+
+def near(draft: Draft, sized: Collection[str] = ()) -> list[Miss]:
     """What is changed, in words with the names of the script, and the changed drafts. Not all of
-    them need be programs that eager runs."""
+    them need be programs that eager runs. `sized` are inputs of whose size all is known."""
     context, names = draft.context, variables(draft.program)
-    found: list[tuple[str, Draft]] = []
+    found: list[Miss] = []
     for node in draft.program.inputs[:_INPUTS]:
         found += [
-            (words, draft.with_nodes(**{node.name: changed}))
-            for words, changed in _inputs(node, names[node.name])
+            Miss(words, draft.with_nodes(**{node.name: changed}), about)
+            for words, changed, about in _inputs(node, names[node.name], node.name in sized)
         ]
     if context.grad and not context.backward and not context.inference:
-        found.append(
-            ("under torch.no_grad()", replace(draft, context=replace(context, grad=False)))
-        )
+        found.append(Miss("under torch.no_grad()", _with(draft, grad=False)))
     if context.dynamic is None:
-        found.append(("with dynamic=True", replace(draft, context=replace(context, dynamic=True))))
+        found.append(Miss("with dynamic=True", _with(draft, dynamic=True)))
     found = found[: MOST - 1]
     if context.backend.name != "eager":
-        found.append(('backend="eager"', with_backend(draft, "eager")))
-    return found
+        found.append(Miss('backend="eager"', with_backend(draft, "eager")))
+    return [*found, *_numbers(draft)]
 
 
-def _inputs(node: Node, name: str) -> Iterator[tuple[str, Node]]:
+def nearest(passing: Sequence[Miss]) -> list[str]:
+    """What is changed in words, of each number the nearest."""
+    seen: set[str] = set()
+    told = []
+    for miss in passing:
+        if not (miss.about and miss.about in seen):
+            told.append(miss.words)
+        seen.add(miss.about)
+    return told
+
+
+def _with(draft: Draft, **changes: Any) -> Draft:
+    return replace(draft, context=replace(draft.context, **changes))
+
+
+def _inputs(node: Node, name: str, sized: bool) -> Iterator[tuple[str, Node, str]]:
     spec = node.spec
     if not isinstance(spec, Tensor) or spec.form or spec.lengths:
         return
     for dtype in _DTYPES.get(spec.dtype, ("int64",) if spec.dtype != "int64" else ("int32",)):
         changed = replace(spec, dtype=dtype)
-        yield f"{name}: {spec.dtype} → {dtype}", replace(node, spec=changed)
+        yield f"{name}: {spec.dtype} → {dtype}", replace(node, spec=changed), ""
     for value, words in _VALUES.items():
         if node.value not in (value, Value.STORED):
-            yield f"{name} {words}", replace(node, value=value, elements=())
+            yield f"{name} {words}", replace(node, value=value, elements=()), ""
     if spec.is_floating and not spec.requires_grad:
         grad = replace(spec, requires_grad=True, is_leaf=True)
-        yield f"{name} requires grad", replace(node, spec=grad)
-    if spec.shape and node.value in _VALUES:
-        larger = (*spec.shape[:-1], 64)
-        if larger != spec.shape:
-            changed = replace(spec, shape=larger, strides=None, symbols=())
-            words = f"{name} of shape {spec.shape} → {larger}"
-            yield words, replace(node, spec=changed)
+        yield f"{name} requires grad", replace(node, spec=grad), ""
+    if spec.shape and node.value in _VALUES and not sized:
+        for size in dict.fromkeys((spec.shape[-1] + 1, 64)):
+            larger = (*spec.shape[:-1], size)
+            if larger != spec.shape:
+                changed = replace(spec, shape=larger, strides=None, symbols=())
+                words = f"{name} of shape {spec.shape} → {larger}"
+                yield words, replace(node, spec=changed), f"shape of {name}"
+
+
+def _numbers(draft: Draft) -> Iterator[Miss]:
+    """Real numbers in calls: the nearest that passes says more than that a plain one does."""
+    words = Words(draft)
+    places = [
+        (Place(node.name, path), value)
+        for node in draft.program.calls
+        for path, value in literals(node)
+        if isinstance(value, float) and value not in (0.0, 1.0) and abs(value) < float("inf")
+    ]
+    for place, value in places[:_NUMBERS]:
+        for factor in _FACTORS:
+            edit = SetArgument(place, value, float(f"{value * factor:.3g}"), "")
+            changed = edit.apply(draft)
+            yield Miss(words.of(edit, changed), changed, str(place))

@@ -12,7 +12,10 @@ LINES = 3
 _WIDTH = 200
 _ONE_LINE = 120
 _TOLD = 3
-_CAST = re.compile(r"^(\w+): \w+ → (\w+)$")
+_CAST = re.compile(r"^([\w, ]+): \w+ → (\w+)$")
+_SHAPE = re.compile(r"(?<= of shape) \([\d, ]*\) →")
+_VALUES = re.compile(r"^(\w+) (random|all \S+)$")
+_MOST_TOLD = 160
 _PATH = re.compile(r"(?<![\w.)\]:/])(?:~|\.{1,2})?(?:/[\w.+@~=-]+)+/([\w.+@~=-]+)")
 _URL = re.compile(r"https?://\S+")
 _HASH = re.compile(r"\b(?:[a-z2-7]{40,}|(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{16,})\b")
@@ -21,7 +24,6 @@ _RAISED = re.compile(r"^backend='[^\n]*' raised:$")
 _DIFFERENCE = re.compile(r"^(Greatest absolute difference: .*?)(?: \(up to .*)?$")
 _SITE = re.compile(r"(?:/[\w.+@~=-]+)+/(?:site|dist)-packages/")
 _PATIENCE = re.compile(r" within [\d.]+ s$")
-_DIMENSION = re.compile(r"^without dimension \d+ of (\w+)$")
 _SAID = ("Greatest absolute difference: ", "Expected ")
 
 
@@ -71,14 +73,35 @@ def _cut(line: str) -> str:
 
 
 def passing(necessary: Sequence[tuple[str, str]]) -> list[str]:
-    """The changes that make a repro pass, without those that say nearly the same."""
-    told = [change for change, verdict in necessary if verdict == "passes"]
-    return [*dict.fromkeys(_DIMENSION.sub(r"\1 of fewer dimensions", one) for one in told)]
+    """The changes that make a repro pass."""
+    return [change for change, verdict in necessary if verdict == "passes"]
+
+
+def _joined(changes: Sequence[str]) -> list[str]:
+    """`changes`, of which those of the values of one input are one."""
+    values: dict[str, list[str]] = {}
+    for change in changes:
+        if found := _VALUES.match(change):
+            values.setdefault(found[1], []).append(found[2])
+    joined = []
+    for change in changes:
+        found = _VALUES.match(change)
+        told = values.pop(found[1], []) if found else []
+        if found is None:
+            joined.append(change)
+        elif told:
+            joined.append(
+                f"{found[1]} {' or '.join([', '.join(told[:-1]), told[-1]][len(told) < 2 :])}"
+            )
+    return joined
 
 
 def conditions(changes: Sequence[str]) -> str:
     """A line on what makes the repro pass, to follow the error; empty if nothing is known. That it
     passes without a compiler goes without saying."""
     known = [change for change in changes if not change.startswith("backend=")]
-    told = "; ".join(_CAST.sub(r"\1 in \2", change) for change in known[:_TOLD])
+    short = [_SHAPE.sub("", _CAST.sub(r"\1 in \2", change)) for change in _joined(known)[:_TOLD]]
+    while len(short) > 1 and len("; ".join(short)) > _MOST_TOLD:
+        short.pop()
+    told = "; ".join(short)
     return f"\nPasses: {told}" if told else ""

@@ -22,7 +22,7 @@ from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
 from torchcrux.passes.registrations import Registrations
 from torchcrux.passes.sharing import Sharing
-from torchcrux.passes.sizes import Sizes
+from torchcrux.passes.sizes import CallSizes, Sizes
 from torchcrux.passes.spelling import PublicNames
 from torchcrux.passes.turns import Turns
 
@@ -55,6 +55,7 @@ ALL: tuple[Pass, ...] = (
     Numbers(0),
     Numbers(1, 1.0),
     Numbers(2),
+    CallSizes(),
     PlainValues(),
     PlainValues(swapped=True),
     Bypass(),  # mostly refused: asked last, what it is told holds for the certificate too

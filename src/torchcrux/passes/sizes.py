@@ -55,11 +55,13 @@ class Resize:
 
 
 class Sizes:
-    """Sizes that must be equal, or products of one another, shrink together."""
+    """Sizes that must be equal, or products of one another, shrink together: those that inputs
+    have, with the literals in calls that follow."""
 
     name = "sizes"
     summary = "sizes become 1, 2 or the smallest that fails; literals in calls follow"
     example = "torch.randn(16, 768).view(16, 12, 64)  ->  torch.randn(1, 2).view(1, 1, 2)"
+    of_inputs = True
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         return iter(())
@@ -141,10 +143,24 @@ class Sizes:
             value = have[place]
             numbers = list(dict.fromkeys([value // 2, 1, 2, value - 1]))
             edit = resized(draft, place, [n for n in numbers if 0 < n < value], runs)
-            if edit is not None and any(is_dimension(one) for one, _ in edit.changes):
+            if edit is None:
+                continue
+            if any(is_dimension(one) for one, _ in edit.changes) is self.of_inputs:
                 found.append(edit)
                 covered.update(one for one, _ in edit.changes)
         return found
+
+
+class CallSizes(Sizes):
+    """Integers in calls that no size of an input has to do with."""
+
+    name = "call-sizes"
+    summary = "integers in calls become the smallest that fail"
+    example = "torch.arange(100)  ->  torch.arange(17)"
+    of_inputs = False
+
+    def search(self, draft: Draft, runs: Runs) -> Asking:
+        return (yield from self._singly(draft, runs))
 
 
 def squeezed(draft: Draft, floor: int, runs: Runs) -> Draft:

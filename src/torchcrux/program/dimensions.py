@@ -7,6 +7,7 @@ multiple mostly a product, and eager, which costs next to nothing on a few calls
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -74,7 +75,9 @@ def _with(node: Node, wanted: Mapping[Path, int]) -> Node:
         case Tensor() as spec:
             shape = tuple(wanted.get(("shape", d), size) for d, size in enumerate(spec.shape))
             elements = node.elements
-            if node.value is Value.LITERAL:
+            if node.value is Value.LITERAL and len(set(map(str, elements))) == 1:
+                elements = elements[:1] * math.prod(shape)
+            elif node.value is Value.LITERAL:
                 corner = block(spec.shape, (0,) * len(shape), shape)
                 elements = tuple(elements[i] for i in corner)
             return replace(node, spec=reshaped(spec, shape), elements=elements)
