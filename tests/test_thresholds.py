@@ -7,6 +7,7 @@ import pytest
 from torchcrux.certificate import certificate
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer
+from torchcrux.passes.arguments import SetArgument
 from torchcrux.passes.base import Draft
 from torchcrux.passes.context import SetContext
 from torchcrux.passes.cut import CutCall
@@ -95,6 +96,17 @@ def test_a_script_tells_what_is_news_and_of_data_last():
         ("without dynamic=True", "passes"),
     ]
     assert known.minimal
+
+
+def test_of_two_changes_of_which_one_holds_the_other_the_smaller_is_told():
+    number = Place("b", ("args", 1))
+    both = Resize(WHERE, 2, 1, ((WHERE, 1), (number, 1)))
+    start = draft(2)
+    nodes = start.program.nodes
+    call = Node("b", Op.METHOD, "narrow", (Ref("a"), 2), spec=Tensor((2,)))
+    start = Draft(Program((nodes[0], call), ("b",)), Context())
+    known = proof(start, (both, PASSES), (SetArgument(number, 2, 1, ""), PASSES))
+    assert known.telling() == ["x.narrow(1) instead of x.narrow(2)"]
 
 
 def test_what_fails_alike_is_not_necessary():

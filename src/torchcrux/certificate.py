@@ -93,12 +93,12 @@ class Certificate:
         passing = [one for one in self.entries if one.verdict is Verdict.PASSES]
         singly = any(isinstance(one.edit, Cast) and one.edit.name for one in passing)
         told = [
-            one
-            for one in passing
+            one.change
+            for one in sorted(passing, key=lambda one: _rank(one.edit))
             if says_much(one.edit)
             and not (singly and isinstance(one.edit, Cast) and not one.edit.name)
         ]
-        return [one.change for one in sorted(told, key=lambda one: _rank(one.edit))]
+        return [one for one in told if not any(other in one for other in told if other != one)]
 
 
 def _rank(edit: Edit) -> int:

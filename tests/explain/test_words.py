@@ -78,6 +78,14 @@ def test_a_change(edit, expected):
     assert words(edit) == expected
 
 
+def test_a_layout_that_is_lost():
+    turned = Node("mul", Op.INPUT, spec=Tensor((2, 2), strides=(1, 2)), value=Value.ONES)
+    where = Place("mul", ("shape", 0))
+    less = Resize(where, 2, 1, ((where, 1),))
+    told = words(less, DRAFT.with_nodes(mul=turned))
+    assert told == "y of shape (2, 2) → (1, 2) and contiguous"
+
+
 def test_a_dimension_less():
     draft = DRAFT.with_nodes(mul=Node("mul", Op.INPUT, spec=Tensor((1, 3)), value=Value.ONES))
     assert words(DropDimension(("mul",), 0), draft) == "y of shape (1, 3) → (3,)"

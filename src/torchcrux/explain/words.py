@@ -180,7 +180,8 @@ def _of_input(node: Node, other: Node) -> Iterator[str]:
     if _shapes(old) != _shapes(new):
         one, two = _shapes(old), _shapes(new)
         plural = "s" if isinstance(old, Sequence) else ""
-        yield f" of shape{plural} {', '.join(map(str, one))} → {', '.join(map(str, two))}"
+        dense = " and contiguous" * (_is_contiguous(new) and not _is_contiguous(old))
+        yield f" of shape{plural} {', '.join(map(str, one))} → {', '.join(map(str, two))}{dense}"
     for was, now in zip(_tensors(old), _tensors(new), strict=False):
         if was.dtype != now.dtype:
             yield f": {was.dtype} → {now.dtype}"
@@ -191,6 +192,10 @@ def _of_input(node: Node, other: Node) -> Iterator[str]:
 def _tensors(spec: Spec | None) -> list[Tensor]:
     items = spec.items if isinstance(spec, Sequence) else (spec,)
     return [item for item in items if isinstance(item, Tensor)]
+
+
+def _is_contiguous(spec: Spec | None) -> bool:
+    return all(tensor.is_contiguous for tensor in _tensors(spec))
 
 
 def _shapes(spec: Spec | None) -> list[tuple[int, ...]]:
