@@ -10,7 +10,7 @@ from torchcrux.explain.note import conditions, note
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import normalised
 from torchcrux.oracle.oracle import Answer, Oracle
-from torchcrux.oracle.verify import Run, difference, run_fresh
+from torchcrux.oracle.verify import Fresh, Run, difference
 from torchcrux.passes import Draft
 from torchcrux.pools import constants
 from torchcrux.report.result import Find, write_atomically
@@ -86,9 +86,14 @@ class Output:
         write_atomically(self.folder / script, answer.text)
         self.finds[key] = Find(failure.exception, failure.message, script)
 
+    def started(self, times: int) -> Fresh:
+        """Have repro.py as it is now run in fresh interpreters, until the context ends."""
+        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool))
+
     def fresh(self, times: int) -> list[Run]:
-        """Run repro.py as it is now in fresh interpreters."""
-        return run_fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool))
+        """Run repro.py as it is now to its end, in fresh interpreters."""
+        with self.started(times) as fresh:
+            return fresh.results()
 
     def with_needed_variables(self, oracle: Oracle, best: Draft, answer: Answer) -> Draft:
         """Write `best` without the environment variables that a fresh interpreter does not need.

@@ -78,6 +78,7 @@ class Reducer:
                     draft = self._apply(one, draft)
             changed = draft != before
         self.certify(draft)
+        self.oracle.settle()
         return draft
 
     def certify(self, draft: Draft) -> None:
@@ -120,7 +121,13 @@ class Reducer:
                 instead = answer
                 continue
             hints = self._hints(base)
-            if self.only_hints and not self._any_suffices(level, hints):
+            single = [hint for hint in hints if hint.bit_count() == 1]
+            rest = [hint for hint in hints if hint not in single and self.only_hints]
+            for some in (single, rest):
+                alone = self._first_that_suffices(level, some)
+                if alone is not None:
+                    return alone
+            if self.only_hints:
                 continue
             search = merge(level.size, hints=hints)
             try:
@@ -129,18 +136,20 @@ class Reducer:
                 instead = refused.answer
         raise NotReproduced(_what_instead(instead))
 
-    def _any_suffices(self, level: CutLevel, hints: Sequence[int]) -> bool:
+    def _first_that_suffices(self, level: CutLevel, hints: Sequence[int]) -> Draft | None:
+        """What the failure names, if that fails by itself: nothing larger is asked then."""
         whole = everything(level.size)
-        answers = self._ask([level.candidate(whole & ~hint) for hint in hints])
-        return any(answer.verdict is Verdict.SAME for answer in answers)
+        drafts = [level.candidate(whole & ~hint) for hint in hints]
+        answers = self._ask(drafts) if drafts else []
+        told = zip(drafts, answers, strict=True)
+        return next((draft for draft, one in told if one.verdict is Verdict.SAME), None)
 
     def _hints(self, draft: Draft) -> tuple[int, ...]:
         named = hinted(draft, self.oracle.expected)
-        singles = [i for i in range(draft.program.operations) if named >> i & 1]
-        if not 0 < len(singles) < draft.program.operations:
+        if not 0 < len(named) < draft.program.operations:
             return ()
-        first = [1 << i for i in singles[:4]]
-        return tuple(dict.fromkeys([*first, named]))
+        bits = [1 << i for i in named]
+        return tuple(dict.fromkeys([*bits[:4], sum(bits)]))
 
     def _apply(self, one: Pass, draft: Draft) -> Draft:
         if isinstance(one, Cut):

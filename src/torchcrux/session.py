@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from torchcrux.case import Case
+from torchcrux.conclusion import conclude
 from torchcrux.confirmation import Confirmation
 from torchcrux.core.journal import Journal
-from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
-from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
@@ -23,8 +22,7 @@ from torchcrux.oracle.oracle import REPEATS, Flaky, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
 from torchcrux.oracle.steadiness import unsteady
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost
-from torchcrux.oracle.verify import difference
-from torchcrux.output import FRESH_RUNS, Output
+from torchcrux.output import Output
 from torchcrux.passes import ALL, Draft, Pass
 from torchcrux.pools import open_pool, prepare
 from torchcrux.program.ir import Program
@@ -35,7 +33,6 @@ from torchcrux.report.result import Result, Sizes, origins, write, write_atomica
 from torchcrux.run import Pool
 from torchcrux.run.limits import default_jobs
 
-MOST_FRESH_RUNS = 12
 BROKEN_LIMIT = 5
 FIRST_TIMEOUT = 300.0
 HANG_SECONDS = 30.0
@@ -335,64 +332,42 @@ class Session:
         reducer: Reducer,
         captured: Draft,
     ) -> Result:
-        best, answer = reducer.best, reducer.best_answer
-        assert best is not None and answer is not None and answer.failure is not None
-        lower = Layers(best.context.backend.name, best, answer)
-        explained = Explanation()
-        if status == "reduced" and not self._is_late():
-            self.options.progress("explain: what makes it pass")
-            lower = layers(oracle, best, answer)
-            if lower.draft != best:
-                best, answer = lower.draft, lower.answer
-                reducer.certify(best)
-            if bound_of(self.case.failure) is None:  # near a bound all may pass
-                explained = explanation(oracle, best, lower)
-            self.output.near = explained.near
-        assert answer.failure is not None
-        self.options.progress("verify: three fresh interpreters")
-        best = self.output.with_needed_variables(oracle, best, answer)
-        text = self.output.text()
-        final = json.dumps(answer.failure.to_json(), indent=1)
+        found = conclude(
+            oracle,
+            self.output,
+            reducer,
+            explain=status == "reduced" and not self._is_late(),
+            progress=self.options.progress,
+        )
+        assert found.answer.failure is not None
+        final = json.dumps(found.answer.failure.to_json(), indent=1)
         write_atomically(self.case.folder / "final.json", final)
-        often = oracle.votes > 1
-        count = min(oracle.votes, MOST_FRESH_RUNS) if often else FRESH_RUNS
-        runs = self.output.fresh(count)
-        differences = [difference(answer.failure, run) for run in runs]
-        wrong = next((one for one in differences if one is not None), None)
-        if often and None in differences:
-            wrong = None
-        if wrong is not None:
+        if found.wrong:
             status = "not_reproduced"
             message = (
-                f"In a fresh interpreter repro.py behaves differently: {wrong}. {self._kept()}"
+                f"In a fresh interpreter repro.py behaves differently: {found.wrong}."
+                f" {self._kept()}"
             )
         return replace(
             base,
             status=status,
             message=message,
-            failure=answer.failure,
-            operations=Sizes(captured.program.operations, best.program.operations),
-            elements=Sizes(captured.program.elements, best.program.elements),
-            lines=len(text.splitlines()),
-            text=text,
-            printed=runs[0].stderr,
-            program=best.program,
+            failure=found.answer.failure,
+            operations=Sizes(captured.program.operations, found.best.program.operations),
+            elements=Sizes(captured.program.elements, found.best.program.elements),
+            lines=len(found.text.splitlines()),
+            text=found.text,
+            printed=found.printed,
+            program=found.best.program,
             seconds=time.monotonic() - self.started,
-            verified_runs=sum(one is None for one in differences),
+            verified_runs=found.verified,
             queries=oracle.queries,
-            layer=lower.name,
-            layers=[(name, verdict.value) for name, verdict in lower.verdicts],
+            layer=found.lower.name,
+            layers=[(name, verdict.value) for name, verdict in found.lower.verdicts],
             minimal=reducer.minimal and status == "reduced" and not oracle.broken,
-            necessary=[
-                *(
-                    (one.change, one.verdict.value)
-                    for one in reducer.necessary
-                    if one.verdict is not Verdict.SAME
-                ),
-                *((change, Verdict.PASSES.value) for change in explained.near),
-            ],
-            workarounds=explained.workarounds,
-            origin=origins(best.program),
+            necessary=found.proof.told(found.explained.near),
+            workarounds=found.explained.workarounds,
+            origin=origins(found.best.program),
             steps=tuple(self.output.steps),
             files=self.output.files,
         )

@@ -129,3 +129,19 @@ def test_a_repro_names_three_conditions_at_most():
     assert conditions(()) == ""
     assert conditions(("x: float32 → float64", "b")) == "\nPasses: x in float64; b"
     assert conditions(("a", "b", "c", "d")) == "\nPasses: a; b; c"
+
+
+def test_what_seldom_helps_is_asked_at_once():
+    one = draft()
+    fails = FakeOracle(lambda _: FAILED)
+    told = explanation(fails, one, layers(fails, one, FAILED))
+    assert (told.near, told.workarounds) == ((), ())
+    assert len(fails.asked) == 10
+
+    def judge(asked):
+        line = "torch._inductor.config.epilogue_fusion = False"
+        return replace(FAILED, verdict=Verdict.PASSES) if line in asked.context.config else FAILED
+
+    helped = FakeOracle(judge)
+    ways = explanation(helped, one, layers(helped, one, FAILED)).workarounds
+    assert ways == ("torch._inductor.config.epilogue_fusion = False",)

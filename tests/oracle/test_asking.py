@@ -74,23 +74,35 @@ def oracle(tmp_path):
         journal.close()
 
 
-def test_the_first_failure_is_repeated_beside_the_next_question(oracle):
-    asking = oracle([SAME, PASSES], [PASSES, SAME, SAME, SAME], [])
+def test_the_first_failure_is_repeated_on_cores_that_are_free(oracle):
+    asking = oracle([SAME, PASSES], [PASSES, SAME], [PASSES, PASSES, SAME], [], [SAME])
     first, _ = asking.ask([draft("sin"), draft("cos")])
-    asking.ask([draft("exp")])
-    asking.ask([draft("exp")])
-    _, second, third = asking.pool.asked
-    assert second[1:] == [first.text] * 3
-    assert third == [] and asking.queries == 6
+    asking.ask([draft("exp")])  # one of two jobs is free
+    asking.ask([draft("tan"), draft("neg")])  # none is, and it is asked all the same
+    asking.ask([draft("exp")])  # known: nothing is asked
+    asking.settle()
+    asking.settle()
+    _, second, third, fourth, last = asking.pool.asked
+    assert [second[1:], third[2:], fourth, last] == [[first.text], [first.text], [], [first.text]]
+    assert asking.queries == 8
 
 
 def test_one_that_does_not_come_again_is_flaky_and_what_was_asked_beside_is_kept(oracle):
-    asking = oracle([SAME], [PASSES, SAME, PASSES, SAME])
+    asking = oracle([SAME], [PASSES, SAME], [PASSES, PASSES])
+    asking.ask([draft("sin")])
+    asking.ask([draft("exp")])
+    with pytest.raises(Flaky) as raised:
+        asking.ask([draft("tan")])
+    assert raised.value.seen == Frequency(2, 3)
+    assert len(asking.journal) == 3
+
+
+def test_what_was_not_repeated_beside_anything_is_at_the_end(oracle):
+    asking = oracle([SAME], [SAME, PASSES, SAME])
     asking.ask([draft("sin")])
     with pytest.raises(Flaky) as raised:
-        asking.ask([draft("exp")])
+        asking.settle()
     assert raised.value.seen == Frequency(3, 4)
-    assert len(asking.journal) == 2
 
 
 def test_an_answer_is_on_the_disk_before_the_round_is_over(oracle):

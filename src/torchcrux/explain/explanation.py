@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from torchcrux.explain.layers import ladder, settings
-from torchcrux.explain.near import near, nearest
+from torchcrux.explain.near import Miss, near, nearest
+from torchcrux.explain.together import grouped
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.passes.base import Draft
 from torchcrux.program.literals import Place
-
-Asked = Sequence[tuple[str, Draft]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Explanation:
 
 def layers(oracle: Oracle, draft: Draft, answer: Answer) -> Layers:
     steps = ladder(draft)
-    answers = _quietly(oracle, [one for _, one in steps])
+    answers = _asked(oracle, [one for _, one in steps])
     told = tuple(
         (name, one.verdict)
         for (name, _), one in zip(steps, answers, strict=True)
@@ -59,29 +58,43 @@ def explanation(
     sized: Collection[str] = (),
 ) -> Explanation:
     """`lower` says what the layers do: one that passes is a way out as well. `larger` are drafts
-    in which the size at a place is larger, `sized` the inputs whose sizes these are."""
-    tried = near(draft, sized)
-    runnable = oracle.runs([one.draft for one in tried], draft)
-    misses = [
-        (one, ran)
-        for one, ran in zip(tried, runnable, strict=True)
-        if ran is not None and ran != draft
+    in which the size at a place is larger, `sized` the inputs whose sizes these are. What seldom
+    mends a program is asked together, and one by one only where the program then fails no more."""
+    misses = near(draft, sized)
+    changes = [Miss(words, changed, rare=True) for words, changed in settings(draft)]
+    tried = [*misses, *changes]
+    alone = [one for one in tried if not one.rare]
+    rare = [one for one in tried if one.rare]
+    groups = grouped(draft, [one.draft for one in rare])
+    first = _run(oracle, draft, [*(one.draft for one in alone), *(one for one, _ in groups)])
+    answers = _asked(oracle, [*first, *larger.values()])
+    passing = [one for one, answer in zip(alone, answers, strict=False) if _ends_well(answer)]
+    again = [
+        rare[number]
+        for (_, members), answer in zip(groups, answers[len(alone) :], strict=False)
+        if answer.verdict is not Verdict.SAME
+        for number in members
     ]
-    changes = settings(draft)
-    asked = [*(one for _, one in misses), *(one for _, one in changes), *larger.values()]
-    answers = _quietly(oracle, asked)
-    passing = [_ends_well(one) for one in answers]
-    ways = [words for (words, _), ok in zip(changes, passing[len(misses) :], strict=False) if ok]
+    second = _asked(oracle, _run(oracle, draft, [one.draft for one in again]))
+    passing += [one for one, answer in zip(again, second, strict=True) if _ends_well(answer)]
     best = [name for name, verdict in lower.verdicts if verdict is Verdict.PASSES]
-    ways += [f'torch.compile(…, backend="{name}")' for name in best[-1:]]
     return Explanation(
-        tuple(nearest([one for (one, _), ok in zip(misses, passing, strict=False) if ok])),
-        tuple(ways),
+        tuple(nearest([one for one in misses if one in passing])),
+        (
+            *(one.words for one in changes if one in passing),
+            *(f'torch.compile(…, backend="{name}")' for name in best[-1:]),
+        ),
         {
             place: answer.verdict
-            for place, answer in zip(larger, answers[len(asked) - len(larger) :], strict=True)
+            for place, answer in zip(larger, answers[len(first) :], strict=True)
         },
     )
+
+
+def _run(oracle: Oracle, base: Draft, drafts: Sequence[Draft]) -> list[Draft | None]:
+    """What eager makes of the drafts; None where it refuses, or nothing is changed."""
+    ran = oracle.runs(drafts, base) if drafts else []
+    return [None if one == base else one for one in ran]
 
 
 def _ends_well(answer: Answer) -> bool:
@@ -89,13 +102,13 @@ def _ends_well(answer: Answer) -> bool:
     return answer.verdict is Verdict.PASSES and not answer.reason
 
 
-def _quietly(oracle: Oracle, drafts: Sequence[Draft]) -> list[Answer]:
+def _asked(oracle: Oracle, drafts: Sequence[Draft | None]) -> list[Answer]:
     """Ask, and let nobody take an answer for a better draft or a failure of the user's program."""
-    if not drafts:
-        return []
+    programs = [one for one in drafts if one is not None]
     told, other = oracle.on_answer, oracle.on_other
     oracle.on_answer, oracle.on_other = lambda draft, answer: None, lambda answer: None
     try:
-        return oracle.ask(drafts)
+        answers = iter(oracle.ask(programs) if programs else [])
     finally:
         oracle.on_answer, oracle.on_other = told, other
+    return [Answer(Verdict.INVALID) if one is None else next(answers) for one in drafts]

@@ -17,8 +17,8 @@ _SETTINGS = (
     "torch._inductor.config.epilogue_fusion = False",
     "torch._inductor.config.split_reductions = False",
     "torch._inductor.config.emulate_precision_casts = True",
+    "torch._inductor.config.cpp.simdlen = 1",
 )
-_CPU_SETTINGS = ("torch._inductor.config.cpp.simdlen = 1",)
 
 
 def is_default(draft: Draft) -> bool:
@@ -47,7 +47,7 @@ def settings(draft: Draft) -> list[tuple[str, Draft]]:
         found.append(("torch.compile(…, dynamic=False)", replace(draft, context=fixed)))
     if not is_default(draft):
         return found
-    for line in (*_SETTINGS, *_CPU_SETTINGS):
+    for line in _SETTINGS:
         changed = replace(context, config=(*context.config, line))
         found.append((line, replace(draft, context=changed)))
     return found

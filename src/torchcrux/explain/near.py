@@ -31,11 +31,13 @@ _VALUES = {Value.ZEROS: "all zeros", Value.ONES: "all ones"}
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A changed draft. Of those that pass and are `about` one number the first is told."""
+    """A changed draft. Of those that pass and are `about` one number the first is told. What is
+    `rare` mends few programs."""
 
     words: str
     draft: Draft
     about: str = ""
+    rare: bool = False
 
 
 def near(draft: Draft, sized: Collection[str] = ()) -> list[Miss]:
@@ -45,13 +47,13 @@ def near(draft: Draft, sized: Collection[str] = ()) -> list[Miss]:
     found: list[Miss] = []
     for node in draft.program.inputs[:_INPUTS]:
         found += [
-            Miss(words, draft.with_nodes(**{node.name: changed}), about)
-            for words, changed, about in _inputs(node, names[node.name], node.name in sized)
+            Miss(words, draft.with_nodes(**{node.name: changed}), about, rare)
+            for words, changed, about, rare in _inputs(node, names[node.name], node.name in sized)
         ]
     if context.grad and not context.backward and not context.inference:
         found.append(Miss("under torch.no_grad()", _with(draft, grad=False)))
     if context.dynamic is None:
-        found.append(Miss("with dynamic=True", _with(draft, dynamic=True)))
+        found.append(Miss("with dynamic=True", _with(draft, dynamic=True), rare=True))
     found = found[: MOST - 1]
     if context.backend.name != "eager":
         found.append(Miss('backend="eager"', with_backend(draft, "eager")))
@@ -73,26 +75,26 @@ def _with(draft: Draft, **changes: Any) -> Draft:
     return replace(draft, context=replace(draft.context, **changes))
 
 
-def _inputs(node: Node, name: str, sized: bool) -> Iterator[tuple[str, Node, str]]:
+def _inputs(node: Node, name: str, sized: bool) -> Iterator[tuple[str, Node, str, bool]]:
     spec = node.spec
     if not isinstance(spec, Tensor) or spec.form or spec.lengths:
         return
     for dtype in _DTYPES.get(spec.dtype, ("int64",) if spec.dtype != "int64" else ("int32",)):
         changed = replace(spec, dtype=dtype)
-        yield f"{name}: {spec.dtype} → {dtype}", replace(node, spec=changed), ""
+        yield f"{name}: {spec.dtype} → {dtype}", replace(node, spec=changed), "", False
     for value, words in _VALUES.items():
         if node.value not in (value, Value.STORED):
-            yield f"{name} {words}", replace(node, value=value, elements=()), ""
+            yield f"{name} {words}", replace(node, value=value, elements=()), "", False
     if spec.is_floating and not spec.requires_grad:
         grad = replace(spec, requires_grad=True, is_leaf=True)
-        yield f"{name} requires grad", replace(node, spec=grad), ""
+        yield f"{name} requires grad", replace(node, spec=grad), "", True
     if spec.shape and node.value in _VALUES and not sized:
         for size in dict.fromkeys((spec.shape[-1] + 1, 64)):
             larger = (*spec.shape[:-1], size)
             if larger != spec.shape:
                 changed = replace(spec, shape=larger, strides=None, symbols=())
                 words = f"{name} of shape {spec.shape} → {larger}"
-                yield words, replace(node, spec=changed), f"shape of {name}"
+                yield words, replace(node, spec=changed), f"shape of {name}", True
 
 
 def _numbers(draft: Draft) -> Iterator[Miss]:

@@ -17,21 +17,20 @@ from typing import Any
 
 from torchcrux.core.journal import Journal
 from torchcrux.emit.inputs import Unmakeable
-from torchcrux.emit.names import variables
-from torchcrux.emit.random import draws_random, name_of
+from torchcrux.emit.random import draws
 from torchcrux.emit.script import script
 from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.deadly import death
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
+from torchcrux.oracle.naming import renamed, stems
 from torchcrux.oracle.signature import why_different
 from torchcrux.oracle.tolerance import ATTRIBUTES, Tolerance
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.context import Context
-from torchcrux.program.ir import Op
 from torchcrux.run import Outcome, Pool, Status, Task
 
 JUDGE = "torchcrux.oracle.judge:judge"
@@ -70,8 +69,8 @@ class Oracle:
     `hang` are the seconds after which the script of a hang ends itself. Candidates get less, unless
     `patient`: see `limit`. `eager` is the exception that eager raises, if the captured program
     does not run in eager either. `times` is how often a script tries its luck, `votes` how often a
-    script that passes is asked. The first failure seen is repeated `repeats` times,
-    beside what is asked next.
+    script that passes is asked. The first failure seen is repeated `repeats` times, beside what is
+    asked next, on cores that have nothing to do then.
     """
 
     pool: Pool
@@ -94,9 +93,13 @@ class Oracle:
     queries: int = 0
     broken: list[Answer] = field(default_factory=list)
     trials: Trials = field(init=False)
-    _first: tuple[Draft, int] | None = None
+    _stems: list[str] = field(init=False)
+    _first: Draft | None = None
+    _left: int = 0
+    _seen: Frequency = field(default_factory=lambda: Frequency(1, 1))
 
     def __post_init__(self) -> None:
+        self._stems = stems(self.names)
         self.trials = Trials(self.pool, self.values, self.timeout, self.fault, self.eager)
 
     @property
@@ -170,7 +173,7 @@ class Oracle:
             if self.repeats and answer.verdict is Verdict.SAME:
                 draft = drafts[waiting[key][0]]
                 assert draft is not None
-                self._first, self.repeats = (draft, self.repeats), 0
+                self._first, self._left, self.repeats = draft, self.repeats, 0
             if answer.verdict is Verdict.BROKEN:
                 self.broken.append(answer)
             self._record(key, task, answer)
@@ -208,17 +211,32 @@ class Oracle:
     def _judged_beside(
         self, tasks: Sequence[tuple[str, str, Task]]
     ) -> tuple[list[Answer], Flaky | None]:
-        """The answers; and beside them, once, whether the first failure comes again."""
+        """The answers; and beside them whether the first failure comes again."""
         asked = [(text, task) for _, text, task in tasks]
-        if self._first is None:
+        if not (self._left and tasks):
             return self._judged(asked, [(key, task) for key, _, task in tasks]), None
-        (draft, count), self._first = self._first, None
+        return self._repeated(asked, max(1, -len(tasks) % self.pool.jobs))
+
+    def _repeated(
+        self, asked: Sequence[tuple[str, Task]], most: int
+    ) -> tuple[list[Answer], Flaky | None]:
+        """The answers; and what `most` repetitions of the first failure beside them say of it."""
+        draft, count = self._first, min(self._left, most)
+        assert draft is not None
+        self._left -= count
         text = self.text(draft)
         again = (text, self._task(draft, text, self.values.sources(draft.program)))
         answers = self._run([*asked, *[again] * count])
         failed = sum(one.verdict is Verdict.SAME for one in answers[len(asked) :])
-        seen = Frequency(failed, count) + Frequency(1, 1)
-        return answers[: len(asked)], None if failed == count else Flaky(draft, seen)
+        self._seen += Frequency(failed, count)
+        return answers[: len(asked)], None if failed == count else Flaky(draft, self._seen)
+
+    def settle(self) -> None:
+        """Repeat the first failure as often as that is left to do. Raises Flaky."""
+        if self._left:
+            _, repeated = self._repeated([], self._left)
+            if repeated is not None:
+                raise repeated
 
     def _judged(
         self, asked: Sequence[tuple[str, Task]], known_as: Sequence[tuple[str, Task]] = ()
@@ -288,14 +306,14 @@ class Oracle:
         loop of the script if `looped`, else in a process each."""
         self.times = frequency.tries if looped else 1
         self.votes = 1 if looped else frequency.tries
-        self.repeats = 0
+        self.repeats = self._left = 0
 
     def _context(self, draft: Draft) -> Context:
         """Where random numbers are drawn inside the function, the compiler must draw eager's."""
         context = draft.context
         if not (self.accuracy and context.backend.name == "inductor"):
             return context
-        if not any(draws_random(node) for node in draft.program.calls):
+        if not draws(draft.program):
             return context
         line = "torch._inductor.config.fallback_random = True"
         if line in context.config:
@@ -327,23 +345,23 @@ class Oracle:
                 "data": dict(data),
                 "limit": self.limit,
                 "eager": self.eager,
-                "renamed": _renamed(draft),
+                "renamed": renamed(draft.program),
             }
             return Task(DEADLY_JUDGE, payload, timeout=self.timeout)
         return Task(
             JUDGE,
             {
                 "text": text,
-                "renamed": _renamed(draft),
+                "renamed": renamed(draft.program),
                 "expected": self.expected.to_json(),
-                "expected_names": sorted(self.names),
+                "expected_names": self._stems,
                 "match": self.match,
                 "data": dict(data),
                 "backward": self.accuracy and draft.context.backward,
                 "attribute": self.attribute,
                 "reference": not self.attribute
                 and Tolerance.of(self.expected.metric) is None
-                and not any(draws_random(node) for node in draft.program.calls),
+                and not draws(draft.program),
             },
             timeout=self.timeout,
         )
@@ -379,20 +397,6 @@ class Oracle:
         )
         verdict = Verdict.SAME if different is None else Verdict.DIFFERENT
         return Answer(verdict, text, found.failure, different or "", outcome.seconds)
-
-
-def _renamed(draft: Draft) -> list[tuple[str, str]]:
-    """Names of values in a script, or in the graph that Dynamo makes of it, with captured names.
-
-    Dynamo names a value after its variable, an input after the argument, and what has no variable
-    after the operation.
-    """
-    pairs = []
-    for name, variable in variables(draft.program).items():
-        node = draft.program.by_name[name]
-        derived = (f"l_{variable}_", f"L_{variable}_") if node.op is Op.INPUT else (name_of(node),)
-        pairs += [(one, name) for one in (variable, *derived)]
-    return pairs
 
 
 def _to_json(answer: Answer) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.printed import as_in_one_process, raised
 from torchcrux.oracle.signature import normalised
 
+_PREFIX = "torchcrux-verify-"
+_STDERR = "stderr"
 _BLOCKED = 'raise ImportError("a repro runs without torchcrux")\n'
 
 
@@ -27,22 +31,52 @@ class Run:
     stderr: str
 
 
-def run_fresh(repro: Path, times: int, timeout: float, constants: Path | None = None) -> list[Run]:
-    """Run `repro` `times` times at once, each with compiler caches of its own.
+class Fresh:
+    """`times` runs of `repro`, under way at once, each with compiler caches of its own.
 
     They are empty, but for a copy of `constants`, if there is such a folder: what a compiler found
-    out about the machine.
+    out about the machine. What still runs at the end of the context is killed.
     """
-    with tempfile.TemporaryDirectory(prefix="torchcrux-verify-") as scratch:
-        started = []
-        for i in range(times):
-            if constants is not None and constants.exists():
-                shutil.copytree(constants, Path(scratch) / str(i) / "cache")
-            started.append(_start(repro, Path(scratch) / str(i)))
-        return [_finish(process, timeout) for process in started]
+
+    def __init__(
+        self, repro: Path, times: int, timeout: float, constants: Path | None = None
+    ) -> None:
+        self._timeout = timeout
+        self._ended: list[Run] = []
+        self._runs: list[tuple[subprocess.Popen[bytes], Path]] = []
+        with ExitStack() as stack:
+            # What a run has started may live a little longer, and write there.
+            made = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
+            scratch = Path(stack.enter_context(made))
+            for i in range(times):
+                folder = scratch / str(i)
+                if constants is not None and constants.exists():
+                    shutil.copytree(constants, folder / "cache")
+                process = _start(repro, folder)
+                stack.callback(_end, process)
+                self._runs.append((process, folder / _STDERR))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Fresh:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def results(self) -> list[Run]:
+        """How they ended; waits for them."""
+        for process, stderr in self._runs[len(self._ended) :]:
+            self._ended.append(_finished(process, stderr, self._timeout))
+        return self._ended
 
 
-def _start(repro: Path, scratch: Path) -> subprocess.Popen[str]:
+def run_fresh(repro: Path, times: int, timeout: float, constants: Path | None = None) -> list[Run]:
+    """Run `repro` to its end; see `Fresh`."""
+    with Fresh(repro, times, timeout, constants) as fresh:
+        return fresh.results()
+
+
+def _start(repro: Path, scratch: Path) -> subprocess.Popen[bytes]:
     blocker = scratch / "blocked"
     blocker.mkdir(parents=True)
     (blocker / "torchcrux.py").write_text(_BLOCKED)
@@ -50,26 +84,32 @@ def _start(repro: Path, scratch: Path) -> subprocess.Popen[str]:
     paths = [str(blocker), *filter(None, [environment.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "cache")
-    return subprocess.Popen(
-        [sys.executable, str(repro)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=True,
-    )
+    with (scratch / _STDERR).open("wb") as stderr:  # a pipe would have to be read meanwhile
+        return subprocess.Popen(
+            [sys.executable, str(repro)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,
+        )
 
 
-def _finish(process: subprocess.Popen[str], timeout: float) -> Run:
+def _finished(process: subprocess.Popen[bytes], stderr: Path, timeout: float) -> Run:
+    code: int | None
     try:
-        _, stderr = process.communicate(timeout=timeout)
-        return Run(process.returncode, stderr)
+        code = process.wait(timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        _, stderr = process.communicate()
-        return Run(None, stderr)
+        _end(process)
+        code = None
+    return Run(code, stderr.read_text(encoding="utf-8", errors="replace"))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def difference(failure: Failure, run: Run) -> str | None:

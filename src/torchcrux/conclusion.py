@@ -1,0 +1,94 @@
+"""The last steps: where the smallest script fails, what makes it pass, and that it fails in fresh
+interpreters. The last two go on beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torchcrux.certificate import Certificate
+from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
+from torchcrux.oracle.cost import bound_of
+from torchcrux.oracle.failure import Kind
+from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.verify import difference
+from torchcrux.output import FRESH_RUNS, Output
+from torchcrux.passes import Draft
+from torchcrux.reduction import Reducer
+
+MOST_FRESH_RUNS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """`answer` is that of `best`, whose script is `text`. `wrong` is what a fresh interpreter does
+    instead of failing, empty if nothing; `verified` are those that fail in the same way."""
+
+    best: Draft
+    answer: Answer
+    lower: Layers
+    proof: Certificate
+    explained: Explanation
+    text: str
+    printed: str
+    verified: int
+    wrong: str
+
+
+def conclude(
+    oracle: Oracle,
+    output: Output,
+    reducer: Reducer,
+    *,
+    explain: bool,
+    progress: Callable[[str], None],
+) -> Conclusion:
+    """Without `explain` the script is verified as it is."""
+    judged, answer = reducer.best, reducer.best_answer
+    assert judged is not None and answer is not None and answer.failure is not None
+    lower = Layers(judged.context.backend.name, judged, answer)
+    if explain:
+        progress("layers: where it fails first")
+        lower = layers(oracle, judged, answer)
+        if lower.draft != judged:
+            judged, answer = lower.draft, lower.answer
+            reducer.certify(judged)
+    proof, explained = reducer.proof or Certificate(judged), Explanation()
+    assert answer.failure is not None
+    progress("verify: three fresh interpreters; explain: what makes it pass")
+    best = output.with_needed_variables(oracle, judged, answer)
+    with output.started(_count(oracle)) as fresh:
+        if oracle.expected.kind is Kind.HANG:
+            fresh.results()  # its time must not be taken by what is asked meanwhile
+        if explain:
+            if bound_of(oracle.expected) is None:  # near a bound all may pass
+                larger = proof.larger(partial(oracle.runs, base=judged))
+                explained = explanation(oracle, judged, lower, larger, proof.inputs_of(larger))
+            proof = proof.with_larger(explained.larger)
+            output.near = [*dict.fromkeys([*proof.telling(), *explained.near])]
+            output.write(oracle, best, answer)  # the same, but for comments
+        runs = fresh.results()
+    differences = [difference(answer.failure, run) for run in runs]
+    return Conclusion(
+        best=best,
+        answer=answer,
+        lower=lower,
+        proof=proof,
+        explained=explained,
+        text=output.text(),
+        printed=runs[0].stderr,
+        verified=sum(one is None for one in differences),
+        wrong=_wrong(differences, often=oracle.votes > 1),
+    )
+
+
+def _count(oracle: Oracle) -> int:
+    return min(oracle.votes, MOST_FRESH_RUNS) if oracle.votes > 1 else FRESH_RUNS
+
+
+def _wrong(differences: Sequence[str | None], *, often: bool) -> str:
+    """Of what comes only `often`, one time is enough."""
+    if often and None in differences:
+        return ""
+    return next((one for one in differences if one is not None), "")
