@@ -7,7 +7,7 @@ import pytest
 from torchcrux.certificate import certificate
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer
-from torchcrux.passes.arguments import SetArgument
+from torchcrux.passes.arguments import DropArgument, SetArgument
 from torchcrux.passes.base import Draft
 from torchcrux.passes.context import SetContext
 from torchcrux.passes.cut import CutCall
@@ -107,6 +107,20 @@ def test_of_two_changes_of_which_one_holds_the_other_the_smaller_is_told():
     start = Draft(Program((nodes[0], call), ("b",)), Context())
     known = proof(start, (both, PASSES), (SetArgument(number, 2, 1, ""), PASSES))
     assert known.telling() == ["x.narrow(1) instead of x.narrow(2)"]
+
+
+def test_of_several_changes_of_a_call_a_script_tells_one():
+    nodes = draft(2).program.nodes
+    call = Node("b", Op.METHOD, "sum", (Ref("a"), 0, None, 2), spec=Tensor(()))
+    start = Draft(Program((nodes[0], call), ("b",)), Context())
+    edits = [
+        DropArgument(Place("b", ("args", 3)), ""),
+        DropArgument(Place("b", ("args", 2)), ""),
+        SetArgument(Place("b", ("args", 3)), 2, 1, ""),
+    ]
+    known = proof(start, *((edit, PASSES) for edit in edits))
+    assert len(known.entries) == 3
+    assert known.telling() == ["x.sum(0, None, 1) instead of x.sum(0, None, 2)"]
 
 
 def test_what_fails_alike_is_not_necessary():

@@ -98,7 +98,9 @@ class Certificate:
             if says_much(one.edit)
             and not (singly and isinstance(one.edit, Cast) and not one.edit.name)
         ]
-        return [one for one in told if not any(other in one for other in told if other != one)]
+        least = [one for one in told if not any(other in one for other in told if other != one)]
+        instead = {one.partition(" instead of ")[2] or one: one for one in least}
+        return [*instead.values()]  # of several for the same, the last, which changes a number
 
 
 def _rank(edit: Edit) -> int:
