@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
@@ -17,6 +18,7 @@ from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search, everything
 from torchcrux.core.search.merge import few, merge
 from torchcrux.forms import formed, forms, most_faithful
+from torchcrux.guess import GUESSED, Optimist, guesses
 from torchcrux.oracle.hints import hinted
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer, Oracle
@@ -68,18 +70,28 @@ class Reducer:
         one."""
         self.oracle.on_answer = self._remember
         draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
-        changed = True
+        changed, guessed = True, False
         while changed:
             before = draft
             for one in self.passes:
-                if isinstance(one, Searching):
-                    draft = self._follow(one, draft)
-                else:
-                    draft = self._apply(one, draft)
+                if type(one) in GUESSED and not guessed:
+                    draft, guessed = self._guess(draft), True
+                draft = self._pass(one, draft)
             changed = draft != before
         self.certify(draft)
         self.oracle.settle()
         return draft
+
+    def _pass(self, one: Pass, draft: Draft) -> Draft:
+        return self._follow(one, draft) if isinstance(one, Searching) else self._apply(one, draft)
+
+    def _guess(self, draft: Draft) -> Draft:
+        oracle = cast(Oracle, Optimist(self.oracle))
+        optimist = replace(self, oracle=oracle, progress=lambda text: None)
+        found = guesses(draft, self.passes, optimist._pass)
+        answers = self._ask(found) if found else []
+        told = zip(found, answers, strict=True)
+        return next((one for one, answer in told if answer.verdict is Verdict.SAME), draft)
 
     def certify(self, draft: Draft) -> None:
         """Ask every single further edit of `draft`: those asked before cost nothing now. It is
