@@ -145,3 +145,19 @@ def test_what_seldom_helps_is_asked_at_once():
     helped = FakeOracle(judge)
     ways = explanation(helped, one, layers(helped, one, FAILED)).workarounds
     assert ways == ("torch._inductor.config.epilogue_fusion = False",)
+
+
+def test_of_a_number_in_a_call_the_nearest_that_passes_is_told():
+    spec = Tensor((1,))
+    nodes = (
+        Node("a", Op.INPUT, spec=spec, value=Value.ONES),
+        Node("b", Op.FUNCTION, "torch.add", (Ref("a"), 1e-12), spec=spec),
+    )
+    start = Draft(Program(nodes, ("b",)), Context(Backend("mine")))
+
+    def judge(one):
+        passes = one.program.calls[0].args[1] in (1e-11, 2e-12, 5e-13)
+        return Answer(Verdict.PASSES) if passes else FAILED
+
+    found = explanation(FakeOracle(judge), start, layers(FakeOracle(judge), start, FAILED))
+    assert found.near == ("torch.add(x, 2e-12) instead of torch.add(x, 1e-12)",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,8 @@ from torchcrux.program.spec import Tensor
 MOST = 12
 _INPUTS = 2
 _NUMBERS = 2
-_FACTORS = (2.0, 0.5, 10.0, 0.1)
+_FACTORS = (2.0, 0.5, 10.0, 0.1, 0.0)
+"""Of a number in a call, the nearest first."""
 _DTYPES = {
     "float32": ("float64", "bfloat16"),
     "float64": ("float32",),
@@ -104,10 +106,10 @@ def _numbers(draft: Draft) -> Iterator[Miss]:
         (Place(node.name, path), value)
         for node in draft.program.calls
         for path, value in literals(node)
-        if isinstance(value, float) and value not in (0.0, 1.0) and abs(value) < float("inf")
+        if isinstance(value, float) and math.isfinite(value)
     ]
     for place, value in places[:_NUMBERS]:
-        for factor in _FACTORS:
-            edit = SetArgument(place, value, float(f"{value * factor:.3g}"), "")
+        for number in [value * factor for factor in _FACTORS] if value else [1.0]:
+            edit = SetArgument(place, value, float(f"{number:.3g}"), "")
             changed = edit.apply(draft)
-            yield Miss(words.of(edit, changed), changed, str(place))
+            yield Miss(words.of(edit, changed), changed, str(place), rare=True)
