@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TypeAlias
@@ -11,6 +11,7 @@ from torchcrux.emit.calls import argument, expression, quoted, statement
 from torchcrux.emit.inlining import inlined
 from torchcrux.emit.loops import rolled
 from torchcrux.emit.names import variables
+from torchcrux.emit.plainly import is_long, plain_lines
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Program, Ref, Region
 
 LONGEST_LAMBDA = 36
@@ -58,6 +59,14 @@ def function(
     if len(program.outputs) == 1:
         result = Ref(program.outputs[0])
     head = f"def f({', '.join([names[node.name] for node in program.inputs])}):"
+    if probe is None and is_long(program):
+        written = plain_lines(program.calls, names, around.writers)
+        if written is not None:
+            if any(node.regions for node in program.calls):
+                pieces = zip(program.calls, written, strict=True)
+                written = _scoped([(node.regions, [line]) for node, line in pieces])
+            last = f"return {', '.join([names[name] for name in program.outputs])}"
+            return [head, *indented([*written, last])]
     lines = block(program, names, result, around, probe)
     return [head, *indented(lines if probe else inlined(rolled(lines)))]
 
@@ -119,6 +128,17 @@ def block(
         definitions, text = call(last, names, around)
         returned = "return " + argument(result, {last.name: text})
         pieces.append((last.regions, [*definitions, returned]))
+    lines = _scoped(pieces)
+    if not inlined and result != ():
+        text = argument(result, names)
+        if isinstance(result, tuple) and len(result) > 1:
+            text = text[1:-1]
+        lines.append(f"return {text}")
+    return _spaced(lines) or ["pass"]
+
+
+def _scoped(pieces: Sequence[tuple[tuple[Region, ...], list[str]]]) -> list[str]:
+    """The lines of calls, each inside its scopes."""
     lines: list[str] = []
     for regions, group in groupby(pieces, key=lambda piece: _scopes(piece[0])):
         statements = [line for _, texts in group for line in texts]
@@ -126,12 +146,7 @@ def block(
             lines += [f"with {', '.join(regions)}:", *indented(_spaced(statements))]
         else:
             lines += statements
-    if not inlined and result != ():
-        text = argument(result, names)
-        if isinstance(result, tuple) and len(result) > 1:
-            text = text[1:-1]
-        lines.append(f"return {text}")
-    return _spaced(lines) or ["pass"]
+    return lines
 
 
 def call(node: Node, names: Mapping[str, str], around: Around) -> Written:

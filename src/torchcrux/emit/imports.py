@@ -26,7 +26,7 @@ def ordered(statements: Iterable[str]) -> list[str]:
 def spelled_out(lines: Sequence[str]) -> list[str]:
     """`lines` with ``torch.nn.functional`` for ``F`` where that is used only once: it needs no
     import then. Not where the line gets too long."""
-    uses = [i for i, line in enumerate(lines) for _ in _FUNCTIONAL.findall(line)]
+    uses = [i for i, line in enumerate(lines) if "F." in line for _ in _FUNCTIONAL.findall(line)]
     if len(uses) != 1:
         return [*lines]
     whole = _FUNCTIONAL.sub("torch.nn.functional.", lines[uses[0]])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from torchcrux.emit.calls import rebinds
+from torchcrux.emit.plainly import is_long, plain_variables
 from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.program.spec import Number, Sequence
 
@@ -26,6 +27,8 @@ _ROLE = re.compile(r"(weight|bias|mask|running_mean|running_var)_?$")
 def variables(program: Program, fixed: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """A Python variable for each node of `program`. `fixed` are nodes whose text is given, and
     must not be used for others."""
+    if fixed is None and is_long(program):
+        return plain_variables(program, _TAKEN)
     names: dict[str, str] = dict(fixed or {})
     used = set(names.values())
     counts: dict[str, int] = {}

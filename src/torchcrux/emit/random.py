@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torchcrux.program.ir import Node, Op
+from torchcrux.program.ir import Node, Op, Program
 
 _DRAWS = frozenset(
     [
@@ -36,6 +36,7 @@ _PURE = frozenset({"is_", "is_not", "index", "indexOf", "inv", "invert"})
 _TRAINING = frozenset(
     ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]
 )
+_ATTENTION = "scaled_dot_product_attention"
 
 
 def name_of(node: Node) -> str:
@@ -46,6 +47,18 @@ def name_of(node: Node) -> str:
     return parts[3] if node.target.startswith("torch.ops.") and len(parts) > 3 else parts[-1]
 
 
+def draws(program: Program) -> bool:
+    """Whether any call of `program` draws random numbers."""
+    suspects = {target for target in {node.target for node in program.calls} if _may_draw(target)}
+    return bool(suspects) and any(
+        node.target in suspects and draws_random(node) for node in program.calls
+    )
+
+
+def _may_draw(target: str) -> bool:
+    return any(name in target for name in (*_DRAWS, *_TRAINING, _ATTENTION))
+
+
 def draws_random(node: Node) -> bool:
     name = name_of(node)
     if name in _DRAWS:
@@ -54,7 +67,7 @@ def draws_random(node: Node) -> bool:
     if name in _TRAINING:
         flag = keywords.get("training", node.args[2] if len(node.args) > 2 else True)
         return flag is not False
-    if name == "scaled_dot_product_attention":
+    if name == _ATTENTION:
         return bool(keywords.get("dropout_p", node.args[4] if len(node.args) > 4 else 0.0))
     return False
 

@@ -117,7 +117,7 @@ _TOKEN = re.compile(r"<(?:path|hash|url)>|#|[^\W\d]\w*|[+*/<>=!&|^~-]+")
 _GENERATED = re.compile(
     r"(buf|tmp|arg|primals|tangents|op|i|r|x|y|z|c|d|getitem|in_ptr|out_ptr|in_out_ptr|view|p|m)\d+"
 )
-_NUMBERED = re.compile(r"(?<=[A-Za-z_])_\d+(?=_|$)")
+_NUMBERED = re.compile(r"(?<=[A-Za-z_])(?:_\d+)+(?=_|$)")
 
 
 def stem(name: str) -> str:

@@ -118,6 +118,8 @@ class Node:
     value: Value = Value.RANDOM
     elements: tuple[int | float | bool | complex | str, ...] = ()
     samples: tuple[int | float, ...] = ()
+    told: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What follows from the rest and is worth keeping: for all programs that share the node."""
 
     def references(self) -> tuple[str, ...]:
         """Names of the values this call uses, each once, in order of first use."""
@@ -145,6 +147,8 @@ class Program:
 
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    told: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What follows from the rest and is worth keeping."""
 
     @cached_property
     def inputs(self) -> tuple[Node, ...]:

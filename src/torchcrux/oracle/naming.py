@@ -1,0 +1,49 @@
+"""What values are called, as far as telling one failure from another asks for it.
+
+A signature compares stems of names (`relu` of ``relu_17``). Of twenty thousand names there are some
+dozens of stems, and only these go to the judge of a candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torchcrux.emit.names import variables
+from torchcrux.emit.plainly import is_long
+from torchcrux.emit.random import name_of
+from torchcrux.oracle.message import stem
+from torchcrux.program.ir import Node, Program
+
+_PAIRS = "pairs of stems"
+
+
+def stems(names: Iterable[str]) -> list[str]:
+    return sorted(set(map(stem, names)))
+
+
+def renamed(program: Program) -> list[tuple[str, str]]:
+    """Stems of the names of values in a script, or in the graph that Dynamo makes of it, with those
+    of their captured names.
+
+    Dynamo names a value after its variable, an input after the argument, and what has no variable
+    after the operation.
+    """
+    names = variables(program)
+    found: set[tuple[str, str]] = set()
+    for node in program.inputs:
+        variable = names[node.name]
+        for name in (variable, f"l_{variable}_", f"L_{variable}_"):
+            found.add((stem(name), stem(node.name)))
+    if is_long(program):  # then the variable of a call is always the same
+        for node in program.calls:
+            if _PAIRS not in node.told:
+                node.told[_PAIRS] = _pairs(node, names[node.name])
+        told = {node.told[_PAIRS] for node in program.calls}
+    else:
+        told = {_pairs(node, names[node.name]) for node in program.calls}
+    return sorted(found.union(*told))
+
+
+def _pairs(node: Node, variable: str) -> tuple[tuple[str, str], ...]:
+    old = stem(node.name)
+    return (stem(variable), old), (stem(name_of(node)), old)
