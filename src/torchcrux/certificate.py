@@ -88,8 +88,8 @@ class Certificate:
         return [*dict.fromkeys([*found, *((change, Verdict.PASSES.value) for change in near)])]
 
     def telling(self) -> list[str]:
-        """The changes that a reader would not think of by himself, with which it passes; those of
-        data, which are many, and of gradients, last."""
+        """The changes that a reader would not think of by himself, with which it passes: where it
+        begins to fail first; those of data, which are many, and of gradients, last."""
         passing = [one for one in self.entries if one.verdict is Verdict.PASSES]
         singly = any(isinstance(one.edit, Cast) and one.edit.name for one in passing)
         told = [
@@ -109,7 +109,7 @@ def _rank(edit: Edit) -> int:
             return 2
         case SetValue() | Fill() | Part():
             return 1
-    return 0
+    return -has_bounds(edit)
 
 
 def certificate(draft: Draft, asked: Sequence[tuple[Edit, Draft | None, Answer]]) -> Certificate:

@@ -10,8 +10,8 @@ from torchcrux.oracle.judge import Verdict
 from torchcrux.passes import Draft, Edit
 from torchcrux.passes.arguments import SetArgument
 from torchcrux.passes.sizes import Resize
-from torchcrux.passes.trying import Runs, first_that_runs
-from torchcrux.program.dimensions import Follow, assigned, sizes
+from torchcrux.passes.trying import Runs
+from torchcrux.program.dimensions import assigned, sizes
 
 LEAST = 3
 """Of a smaller size it goes without saying that it is the smallest that fails."""
@@ -61,16 +61,12 @@ def bounds(edit: Edit, asked: Asked, doubled: Verdict | None = None) -> str:
 
 
 def twice(draft: Draft, edit: Edit, runs: Runs) -> Draft | None:
-    """`draft` with twice the size that `edit` makes smaller; None if eager does not take that."""
+    """`draft` with twice of each size that `edit` makes smaller; None if eager refuses that."""
     if not isinstance(edit, Resize):
         return None
-    follow = Follow(sizes(draft.program), edit.leader)
-    options = [
-        replace(draft, program=assigned(draft.program, changes))
-        for changes in follow.proposals(2 * edit.old)
-    ]
-    found = first_that_runs(options, runs)
-    return None if found is None else found[1]
+    have = sizes(draft.program)
+    changes = {place: 2 * have[place] for place, _ in edit.changes}
+    return runs([replace(draft, program=assigned(draft.program, changes))])[0]
 
 
 def _listed(numbers: Sequence[int]) -> str:
