@@ -28,6 +28,7 @@ from torchcrux.program.serial import (
     program_from_json,
     program_to_json,
 )
+from torchcrux.program.spec import stored_under
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +87,8 @@ class Case:
         stored: frozenset[str] = frozenset()
         if program:
             stored = _stored_names(path / INPUTS_FILE)
-            unknown = sorted(stored - {node.name for node in program.inputs})
+            known = (stored_under(node.name, node.spec) for node in program.inputs)
+            unknown = sorted(stored.difference(*known))
             if unknown:
                 raise CaseError(
                     f"{path / INPUTS_FILE} holds {unknown[0]!r}, which is no input of the program"

@@ -12,7 +12,7 @@ from enum import Enum
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.passes import Draft, Edit
 from torchcrux.passes.context import PlainContext
-from torchcrux.passes.inputs import without_gradients
+from torchcrux.passes.inputs import has_subclasses, without_gradients, without_subclasses
 from torchcrux.passes.sharing import apart
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, Value
@@ -47,6 +47,8 @@ def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[F
     be had, only those that say whether they are needed."""
     context = captured.context
     found = _of_one_call(failure)
+    if Form.PLAIN not in found and has_subclasses(captured.program):
+        found = (Form.PLAIN, *found)
     if unkept:
         return tuple(form for form in found if not form.stored)
     if context.dynamic is None and _is_symbolic(captured.program):
@@ -85,6 +87,8 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
     draft = replace(draft, context=context)
     if form.plain:
         draft = apart(draft)
+        if not form.stored:
+            draft = without_subclasses(draft)
         if failure.stage is not Stage.BACKWARD:
             draft = without_gradients(draft)
         for edit in PlainContext().edits(draft):

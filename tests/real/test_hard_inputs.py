@@ -138,6 +138,21 @@ CASES = {
         """,
         [".transpose("],
     ),
+    "a tensor made of two": (
+        """
+        from torch.testing._internal.two_tensor import TwoTensor
+
+        def rejected(gm, inputs):
+            return called(gm, "sigmoid") and any(type(x) is TwoTensor for x in inputs)
+
+        def f(x, y):
+            return (torch.sigmoid(x + y) * 3).cos()
+
+        x = TwoTensor(torch.randn(4, 4), torch.randn(4, 4))
+        torch.compile(f, backend=backend)(x, torch.randn(4, 4))
+        """,
+        ["(TwoTensor(torch.ones(1), torch.ones(1)))"],
+    ),
     "dropout with a seed": (
         """
         def rejected(gm, inputs):

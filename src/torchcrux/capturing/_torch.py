@@ -25,6 +25,15 @@ def is_inside_a_transform(tensor: Any) -> bool:
     return bool(functorch.is_functorch_wrapped_tensor(tensor))
 
 
+def is_wrapper(tensor: Any) -> bool:
+    """Whether `tensor` is of a subclass that holds other tensors, as a compiler can take it apart.
+
+    `torch.utils._python_dispatch.is_traceable_wrapper_subclass`, 2.1 and newer.
+    """
+    module: Any = importlib.import_module("torch.utils._python_dispatch")
+    return bool(module.is_traceable_wrapper_subclass(tensor))
+
+
 def custom_operator(name: str) -> CustomOperator | None:
     """The operator ``namespace::name`` if `torch.library.custom_op` or `triton_op` made it.
 

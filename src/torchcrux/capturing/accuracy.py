@@ -107,7 +107,7 @@ class _Comparison:
         ]
 
         def all_of(outputs: Any, then: Sequence[Any]) -> list[Any]:
-            return [*leaves(outputs), *(then[i] for i in changed)]
+            return [*leaves(outputs), *leaves([then[i] for i in changed])]
 
         def again(seed: int) -> list[Any] | None:
             near = [_as(moved(value, seed), value) for value in before]
@@ -196,6 +196,10 @@ def copy_of(gm: fx.GraphModule) -> fx.GraphModule:
 
 
 def _differs(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return any(map(_differ, leaves(one), leaves(other)))
+
+
+def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.shape != other.shape:
         return True
     with torch.no_grad():

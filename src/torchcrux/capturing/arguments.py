@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from torchcrux.capturing.lower import describe
+from torchcrux.capturing.lower import describe, tensors_of, without_parts
 from torchcrux.capturing.sharing import with_memory
 from torchcrux.capturing.watched import Graph
 from torchcrux.program import spec as specs
@@ -40,6 +40,7 @@ def with_arguments(graph: Graph, args: Sequence[Any]) -> tuple[Program, dict[str
     """The program with the shapes and numbers of one call, and that call's tensors."""
     given = dict(zip(graph.slots, args, strict=False))
     changes = {}
+    tensors: dict[str, torch.Tensor] = {}
     for node in graph.program.inputs:
         value = given.get(node.name)
         if value is None:
@@ -48,9 +49,12 @@ def with_arguments(graph: Graph, args: Sequence[Any]) -> tuple[Program, dict[str
         match spec, node.spec:
             case specs.Tensor(), specs.Tensor(symbols=symbols):
                 spec = replace(spec, symbols=symbols)
+                if not node.spec.parts and spec.parts:
+                    spec = without_parts(spec, node.spec.lost)
             case specs.Number(), specs.Number(symbol=symbol):
                 spec = replace(spec, symbol=symbol)
         changes[node.name] = replace(node, spec=spec)
-    tensors = {k: v for k, v in given.items() if isinstance(v, torch.Tensor)}
+        if isinstance(value, torch.Tensor):
+            tensors |= tensors_of(node.name, value, spec)
     tensors.update(graph.constants)
     return with_memory(graph.program.replace_nodes(changes), tensors), tensors

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from torchcrux import _torch
+from torchcrux.capturing.subclasses import rebuilt
 
 
 def clone_inputs(values: Sequence[Any]) -> list[Any]:
@@ -22,6 +23,9 @@ def clone_inputs(values: Sequence[Any]) -> list[Any]:
 def _clone(
     tensor: torch.Tensor, storages: dict[tuple[torch.device, int], torch.Tensor]
 ) -> torch.Tensor:
+    around = rebuilt(tensor, lambda part: _clone(part, storages))
+    if around is not None:
+        return around
     if tensor.layout is not torch.strided or type(tensor) not in (
         torch.Tensor,
         torch.nn.Parameter,

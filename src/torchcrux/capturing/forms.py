@@ -5,12 +5,14 @@ Sparse, nested and quantized tensors are described, stored and made again by way
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from torchcrux.capturing import _torch
+from torchcrux.capturing.subclasses import wrapped
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _SPARSE = {torch.sparse_coo: "to_sparse", torch.sparse_csr: "to_sparse_csr"}
@@ -20,12 +22,14 @@ _SPARSE = {torch.sparse_coo: "to_sparse", torch.sparse_csr: "to_sparse_csr"}
 class Form:
     """`dense` holds the elements. `text` is an expression in which ``{}`` stands for it, `lengths`
     are the rows of it in each item of a nested tensor; where both are empty, the dense tensor is
-    all. `lost` says what of the tensor that leaves out, if anything."""
+    all. `lost` says what of the tensor that leaves out, if anything. With `parts` it is made of
+    these, see `program.wrapping`."""
 
     dense: torch.Tensor
     text: str = ""
     lengths: tuple[int, ...] = ()
     lost: str = ""
+    parts: Sequence[tuple[str, torch.Tensor]] = ()
 
 
 def form_of(tensor: torch.Tensor) -> Form:
@@ -45,6 +49,12 @@ def form_of(tensor: torch.Tensor) -> Form:
     if tensor.layout is not torch.strided:
         dense = torch.empty(_sizes(tensor), dtype=tensor.dtype)
         return Form(dense, lost=f"a {tensor.layout} tensor")
+    try:
+        whole = wrapped(tensor)
+    except LookupError as reason:
+        return Form(tensor, lost=str(reason.args[0]))
+    if whole is not None:
+        return Form(tensor, whole.form, parts=whole.parts)
     if tensor.__class__ not in _PLAIN and not is_fake(tensor):
         return Form(tensor, lost=f"a tensor of class {tensor.__class__.__name__}")
     return Form(tensor)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from torchcrux.capturing.clones import overlaps
+from torchcrux.capturing.subclasses import innermost
 
 SEED = 0
 
@@ -43,14 +44,14 @@ def gradients(
         for weight, out in zip(weights, outputs, strict=True)
     ]
     found = torch.autograd.grad(outputs, wanted, cast, allow_unused=True)
-    return list(found), list(weights)
+    return leaves(found), list(weights)
 
 
 def leaves(value: Any) -> list[Any]:
-    """What nested tuples and lists hold."""
+    """What nested tuples and lists hold, and tensors that are made of others."""
     if isinstance(value, (tuple, list)):
         return [leaf for item in value for leaf in leaves(item)]
-    return [value]
+    return [*innermost(value)] if isinstance(value, torch.Tensor) else [value]
 
 
 def _given(value: Any) -> Any:

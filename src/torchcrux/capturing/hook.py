@@ -31,7 +31,7 @@ from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
-from torchcrux.program.ir import Program, targets
+from torchcrux.program.ir import Program, defined
 
 _MOST_TURNS = 16
 
@@ -142,12 +142,14 @@ class Watcher:
         lowered = lower(gm, inputs, self._spelling)
         slots = tuple(n.name for n in gm.graph.nodes if n.op == "placeholder")
         around = surroundings(output_graph, inference=getattr(self._local, "inference", False))
-        operators = self._spelling.operators.used_by(set(targets(lowered.program)))
+        used = defined(lowered.program, lowered.program.nodes)
+        operators = self._spelling.operators.used_by(used)
+        tensors = lowered.tensors.items()
         compilations = min(self.records.status.graphs + 1, _MOST_TURNS)
         graph = Graph(
             program=lowered.program,
             slots=slots,
-            constants={k: v for k, v in lowered.tensors.items() if k not in slots},
+            constants={k: v for k, v in tensors if k.partition(".")[0] not in slots},
             context=replace(around.context, operators=operators, compilations=compilations),
             notes=around.notes,
             check=None if self.checker is None else self.checker.of(gm),
@@ -325,7 +327,7 @@ class Watcher:
         lost = [
             node.name
             for node in program.inputs
-            if isinstance(node.spec, specs.Tensor) and node.name not in tensors
+            if not tensors.keys() >= {*specs.stored_under(node.name, node.spec)}
         ]
         notes = list(graph.notes)
         if lost:

@@ -15,6 +15,7 @@ from torchcrux.capturing.forms import form_of, hint, is_fake
 from torchcrux.capturing.inline import inline_modules
 from torchcrux.capturing.sharing import with_memory
 from torchcrux.capturing.spelling import ATTRIBUTES, Spelling
+from torchcrux.capturing.subclasses import stored_tensors
 from torchcrux.capturing.transforms import joined
 from torchcrux.emit.bodies import why_not
 from torchcrux.program import spec as specs
@@ -79,21 +80,23 @@ class _Lowering:
     def _input(self, node: fx.Node, example: Any) -> Node:
         fake = node.meta.get("example_value", node.meta.get("val"))
         value = fake if example is None else example
+        spec = self._described(value, fake)
         if isinstance(value, torch.Tensor) and not is_fake(value):
-            self.tensors[node.name] = value
+            self.tensors |= tensors_of(node.name, value, spec)
         return Node(
             node.name,
             Op.INPUT,
             target=str(node.target),
-            spec=describe(value, symbolic=fake),
+            spec=spec,
             origin=_origin(node),
         )
 
     def _attribute(self, node: fx.Node) -> Node | None:
         value = operator.attrgetter(str(node.target))(self.gm)
         if isinstance(value, torch.Tensor):
-            self.tensors[node.name] = value
-            return Node(node.name, Op.INPUT, target=str(node.target), spec=describe(value))
+            spec = self._described(value)
+            self.tensors |= tensors_of(node.name, value, spec)
+            return Node(node.name, Op.INPUT, target=str(node.target), spec=spec)
         if isinstance(value, fx.GraphModule):
             lowering = _Lowering(inline_modules(value), self.spelling)
             inner = lowering.run(())
@@ -106,6 +109,20 @@ class _Lowering:
         else:
             self.unspeakable[node.name] = f"an attribute of type {type(value).__name__}"
         return None
+
+    def _described(self, value: Any, symbolic: Any = None) -> specs.Spec | None:
+        """The spec of `value`, with the classes of its tensors known by their text."""
+        spec = describe(value, symbolic)
+        match spec:
+            case specs.Sequence(items):
+                told = zip(items, value, strict=True)
+                return specs.Sequence(tuple(self._described(one) or item for item, one in told))
+            case specs.Tensor(parts=parts) if parts:
+                try:
+                    self.spelling.operators.learn_classes(value)
+                except LookupError as reason:
+                    return without_parts(spec, str(reason.args[0]))
+        return spec
 
     def returned(self) -> Arg:
         """What the graph returns, as it returns it."""
@@ -134,7 +151,7 @@ class _Lowering:
             target,
             args,
             kwargs,
-            describe(node.meta.get("example_value", node.meta.get("val"))),
+            self._described(node.meta.get("example_value", node.meta.get("val"))),
             tuple(region for _, region in self.regions)
             + ((self.grad_mode,) if self.grad_mode else ()),
             _origin(node),
@@ -283,7 +300,25 @@ def _describe_tensor(value: torch.Tensor, symbolic: Any) -> specs.Tensor:
         form=form.text,
         lengths=form.lengths,
         lost=form.lost,
+        parts=tuple((name, _part(part)) for name, part in form.parts),
     )
+
+
+def _part(tensor: torch.Tensor) -> specs.Tensor:
+    return replace(_describe_tensor(tensor, tensor), requires_grad=False, is_leaf=True)
+
+
+def without_parts(spec: specs.Tensor, lost: str) -> specs.Tensor:
+    return replace(spec, form="", parts=(), lost=lost)
+
+
+def tensors_of(
+    name: str, tensor: torch.Tensor, spec: specs.Spec | None
+) -> Mapping[str, torch.Tensor]:
+    """The tensors that hold the values of an input, by the names under which they are stored."""
+    if isinstance(spec, specs.Tensor) and spec.parts:
+        return stored_tensors(name, tensor)
+    return {name: tensor}
 
 
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')

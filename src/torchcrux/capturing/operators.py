@@ -16,13 +16,16 @@ from torchcrux.capturing import _torch
 from torchcrux.capturing.backend import installed
 from torchcrux.capturing.registration import Registration, calls_of, loads_a_library
 from torchcrux.capturing.slicing import Slices
+from torchcrux.capturing.subclasses import definition, wrapped
 
 
 @dataclass
 class Operators:
-    """Registrations found so far: by the dotted name of the operator, without an overload."""
+    """Registrations found so far, by the dotted name of the operator, without an overload; and
+    definitions of classes of tensors, by the name of the class."""
 
     sources: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, type] = field(default_factory=dict)
 
     def learn(self, name: str) -> None:
         """Find the registration of ``torch.ops.NAMESPACE.OPERATOR``. Raises LookupError, with
@@ -31,8 +34,21 @@ class Operators:
         if short not in self.sources:
             self.sources[short] = _registration(*short.split(".")[2:])
 
+    def learn_classes(self, tensor: torch.Tensor) -> None:
+        """Find the definitions of what `tensor` is made with. Raises LookupError, with what it is,
+        if there is no text that makes it anew."""
+        found = wrapped(tensor)
+        for cls in () if found is None else found.classes:
+            name = cls.__qualname__
+            if self.classes.setdefault(name, cls) is not cls:
+                raise LookupError(f"a tensor of one of several classes {name}")
+            if name not in self.sources:
+                self.sources[name] = definition(cls)
+        for _, part in () if found is None else found.parts:
+            self.learn_classes(part)
+
     def used_by(self, targets: set[str]) -> tuple[tuple[str, str], ...]:
-        """Names and registrations of those that calls of these targets need."""
+        """Names and texts of those that calls of these targets, or uses of these names, need."""
         return tuple(
             (name, source)
             for name, source in self.sources.items()

@@ -87,6 +87,10 @@ class Slices:
             self._choose(known, i, "")
         return [known.statements[i].binds - {"_"} for i in taken]
 
+    def statements(self, module: types.ModuleType) -> list[ast.stmt]:
+        """The top-level statements of `module`. Raises as `need`."""
+        return [one.node for one in self._module(module).statements]
+
     def called(self, module: types.ModuleType) -> frozenset[str]:
         """The names of functions that a top-level statement is a call of."""
         values = [getattr(one.node, "value", None) for one in self._module(module).statements]

@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterable, Mapping
 from torchcrux.emit.calls import argument, quoted
 from torchcrux.emit.flow import written
 from torchcrux.emit.gradients import backward, gradients, several, weights
-from torchcrux.emit.inputs import tensors
 from torchcrux.emit.layout import WIDTH
 from torchcrux.emit.memory import sharing
 from torchcrux.emit.random import draws_random
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Program
-from torchcrux.program.spec import Sequence, Tensor
+from torchcrux.program.spec import Sequence, Tensor, tensors
 
 
 def compiler(context: Context) -> list[str]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from torchcrux.emit.inputs import tensors
 from torchcrux.emit.random import name_of, writes
 from torchcrux.program.ir import Node, Op, Program, Ref
-from torchcrux.program.spec import Sequence, Spec, Tensor
+from torchcrux.program.spec import Sequence, Spec, Tensor, tensors
 
 _VIEWS = frozenset({
     "H", "T", "adjoint", "alias", "as_strided", "atleast_1d", "atleast_2d", "atleast_3d",

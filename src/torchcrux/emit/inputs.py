@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate
 
 from torchcrux.emit.calls import argument, number, quoted
 from torchcrux.program.ir import Node, Value
-from torchcrux.program.spec import Number, Sequence, Spec, Tensor, contiguous_strides
+from torchcrux.program.spec import Number, Sequence, Tensor, contiguous_strides, tensors
+from torchcrux.program.wrapping import written
 
 _DEFAULT_DTYPES = {"float32", "int64", "bool"}
 _RANDN = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
@@ -26,16 +26,8 @@ def uses_random(node: Node) -> bool:
     return any(
         not (_is_integer(spec) and spec.low is not None and spec.low == spec.high)
         for spec in tensors(node.spec)
-        if node.value is Value.RANDOM
+        if node.value is Value.RANDOM and not spec.parts
     )
-
-
-def tensors(spec: Spec | None) -> Iterator[Tensor]:
-    if isinstance(spec, Tensor):
-        yield spec
-    elif isinstance(spec, Sequence):
-        for item in spec.items:
-            yield from tensors(item)
 
 
 def factory(node: Node) -> str:
@@ -61,6 +53,9 @@ def factory(node: Node) -> str:
 
 
 def _tensor(spec: Tensor, node: Node, key: str = "") -> str:
+    if spec.parts:
+        inner = {name: _tensor(one, node, f"{key or node.name}.{name}") for name, one in spec.parts}
+        return written(spec, inner) + _differentiable(spec)
     if spec.form:
         return spec.form.format(_tensor(replace(spec, form=""), node, key))
     if spec.lengths:
@@ -158,11 +153,13 @@ def _laid_out(spec: Tensor, node: Node, key: str) -> str:
     if spec.conj:
         stored = node.value in (Value.STORED, Value.LITERAL)
         text += ".conj_physical().conj()" if stored else ".conj()"
-    if spec.requires_grad:
-        text += ".requires_grad_()"
-        if not spec.is_leaf:
-            text += ".clone()"
-    return text
+    return text + _differentiable(spec)
+
+
+def _differentiable(spec: Tensor) -> str:
+    if not spec.requires_grad:
+        return ""
+    return ".requires_grad_()" if spec.is_leaf else ".requires_grad_().clone()"
 
 
 def _expanded(text: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> str:

@@ -25,15 +25,16 @@ from torchcrux.emit.calls import quoted
 from torchcrux.emit.costs import measured
 from torchcrux.emit.function import Around, function
 from torchcrux.emit.imports import ordered, spelled_out
-from torchcrux.emit.inputs import factory, tensors, uses_random
+from torchcrux.emit.inputs import factory, uses_random
 from torchcrux.emit.layout import folded
 from torchcrux.emit.memory import placed
 from torchcrux.emit.names import variables
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Context
-from torchcrux.program.ir import Program, Value, targets
+from torchcrux.program.ir import Program, Value, defined
 from torchcrux.program.source import is_import, joined, statements
+from torchcrux.program.spec import tensors
 
 _WITH_TORCH = ("torch._inductor.config", "torch._dynamo.config")
 """Modules that are there as soon as their name is used, after ``import torch``."""
@@ -108,8 +109,9 @@ def script(
         imports.append("from safetensors.torch import load_file")
     more, source = _split_imports(context.backend.source)
     needed, registered = _registrations(program, context)
+    more = [*more, *needed]
     if registered:
-        more, source = [*more, *needed], [*registered, *([""] * 2 if source else []), *source]
+        source = [*registered, *([""] * 2 if source else []), *source]
     first = _environment(context)
     lines = [*first, *(line for line in ordered([*imports, *more]) if line not in first[:1])]
     if state:
@@ -195,10 +197,11 @@ def _split_imports(source: str) -> tuple[list[str], list[str]]:
 
 
 def _registrations(program: Program, context: Context) -> tuple[list[str], list[str]]:
-    """What must have run before the operators of `program` are there: imports, and the rest."""
+    """What must have run before the operators, and the classes of tensors, of `program` are there:
+    imports, and the rest."""
     if not context.operators:
         return [], []
-    used = set(targets(program))
+    used = defined(program)
     parts = [
         statement
         for name, source in context.operators

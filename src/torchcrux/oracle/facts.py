@@ -74,17 +74,19 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
         "probed": probed,
         "error": error,
         "type": kind,
-        "saved": sorted(kept),
+        "saved": kept,
     }
 
 
 def _tensors(name: str, value: Any) -> list[tuple[str, Any]]:
     import torch
 
+    from torchcrux.capturing.subclasses import stored_tensors
+
     if isinstance(value, torch.Tensor):
-        return [(name, value)]
+        return [*stored_tensors(name, value).items()]
     if isinstance(value, (tuple, list)):
-        return [(f"{name}.{i}", t) for i, t in enumerate(value) if isinstance(t, torch.Tensor)]
+        return [pair for i, item in enumerate(value) for pair in _tensors(f"{name}.{i}", item)]
     return []
 
 
@@ -103,6 +105,9 @@ def measure(value: Any) -> Spec | None:
 
 
 def _ranged(spec: Spec, value: Any) -> Spec:
+    if isinstance(spec, Tensor) and spec.parts:
+        parts = tuple((name, _ranged(part, getattr(value, name))) for name, part in spec.parts)
+        return replace(spec, parts=parts)  # type: ignore[arg-type]
     if (
         not isinstance(spec, Tensor)
         or spec.is_floating

@@ -197,32 +197,33 @@ def _unjustified(namespace: Mapping[str, Any], *, backward: bool) -> Mismatch | 
     import torch
 
     from torchcrux.capturing.clones import converted
+    from torchcrux.capturing.gradients import leaves
     from torchcrux.oracle.gradients import compare_gradients
     from torchcrux.oracle.numerics import compare, upcast
     from torchcrux.oracle.undecided import decides, moved, settled
 
     function = namespace["f"]
     inputs = [namespace[name] for name in inspect.signature(function).parameters]
-    actual, expected = _leaves(namespace["actual"]), _leaves(namespace["expected"])
+    actual, expected = leaves(namespace["actual"]), leaves(namespace["expected"])
 
     def again(seed: int) -> list[Any] | None:
         near = [_map(lambda x: moved(x, seed), value) for value in inputs]
         try:
             with torch.no_grad():
-                outputs = _leaves(function(*near))
+                outputs = leaves(function(*near))
         except Exception:
             return None
-        return outputs if len(outputs) == len(actual) else [*outputs, *_leaves(near)]
+        return outputs if len(outputs) == len(actual) else [*outputs, *leaves(near)]
 
     wide = converted(inputs, lambda value: _map(upcast, value))
     try:
         if backward:
-            reference = _gradients(function, wide, namespace.get("grad"))
+            reference = leaves(_gradients(function, wide, namespace.get("grad")))
         else:
             with torch.no_grad():
-                reference = _leaves(function(*wide))
+                reference = leaves(function(*wide))
             if len(reference) < len(actual):
-                reference += _leaves(wide)
+                reference += leaves(wide)
     except Exception:
         reference = None  # an operator may refuse float64; eager is then all there is
     if backward:

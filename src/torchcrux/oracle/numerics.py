@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from torchcrux.capturing.subclasses import rebuilt
 from torchcrux.oracle.closeness import TOLERANCE, Limits, chunks, dense, double, unequal, widened
 from torchcrux.oracle.tolerance import Tolerance
 
@@ -102,10 +103,13 @@ def upcast(value: Any) -> Any:
     The result is detached, shares no memory with `value` (also when it is in double precision
     already), has its strides if its elements do not overlap, and is a leaf that requires grad if
     `value` requires grad. Tensors of integers and bools are cloned, since a program may mutate
-    them. Sparse and quantised tensors become dense.
+    them. Sparse and quantised tensors become dense, those made of others are made anew.
     """
     if not isinstance(value, torch.Tensor):
         return value
+    around = rebuilt(value, upcast)
+    if around is not None:
+        return around
     tensor = value.detach()
     if tensor.is_quantized:
         tensor = tensor.dequantize()

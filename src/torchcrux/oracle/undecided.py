@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from torchcrux.capturing.subclasses import rebuilt
+
 TRIES = 8
 _UNITS = 4
 """Units in the last place by which inputs of 32 and 64 bits are moved at most; shorter by one."""
@@ -49,6 +51,9 @@ def moved(value: Any, seed: int) -> Any:
     clone of any other tensor."""
     if not isinstance(value, torch.Tensor):
         return value
+    around = rebuilt(value, lambda part: moved(part, seed))
+    if around is not None:
+        return around
     copy = value.detach().clone()
     if not copy.is_floating_point() or copy.layout is not torch.strided:
         return copy.requires_grad_(value.requires_grad)

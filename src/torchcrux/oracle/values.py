@@ -149,11 +149,7 @@ class Values:
 
 
 def _keys(node: Node) -> list[str]:
-    if isinstance(node.spec, specs.Tensor):
-        return [node.name]
-    if isinstance(node.spec, specs.Sequence):
-        return [f"{node.name}.{i}" for i in range(len(node.spec.items))]
-    return []
+    return specs.stored_under(node.name, node.spec)
 
 
 def _with_facts(node: Node, found: Mapping[str, Any]) -> Node:

@@ -12,6 +12,7 @@ from torchcrux.passes.data import PlainValues
 from torchcrux.passes.dtype import Devices, Dtypes
 from torchcrux.passes.inputs import (
     ConstantValues,
+    Constructors,
     Gradients,
     Layout,
     LiteralValues,
@@ -38,6 +39,7 @@ ALL: tuple[Pass, ...] = (
     Turns(),
     Gradients(),
     Layout(),
+    Constructors(),
     Sharing(),
     RandomValues(),
     ConstantValues(),

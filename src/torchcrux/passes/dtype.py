@@ -10,7 +10,7 @@ from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Arg, Atom
 from torchcrux.program.literals import with_mapped
-from torchcrux.program.spec import Sequence, Spec, Tensor
+from torchcrux.program.spec import Sequence, Spec, Tensor, tensors
 
 PLAINER = {
     "bfloat16": ("float32",),
@@ -52,9 +52,12 @@ class Cast:
     def cast(self, spec: Spec) -> Spec:
         if isinstance(spec, Sequence):
             return Sequence(tuple(self.cast(item) for item in spec.items))
-        if isinstance(spec, Tensor) and spec.dtype == self.old:
-            return replace(spec, dtype=self.new)
-        return spec
+        if not isinstance(spec, Tensor):
+            return spec
+        parts = tuple((name, self.cast(part)) for name, part in spec.parts)
+        dtype = self.new if spec.dtype == self.old else spec.dtype
+        form = spec.form.replace(f"torch.{self.old}", f"torch.{self.new}") if parts else spec.form
+        return replace(spec, dtype=dtype, form=form, parts=parts)  # type: ignore[arg-type]
 
     def written(self, arg: Arg) -> Arg:
         return Atom(f"torch.{self.new}") if arg == Atom(f"torch.{self.old}") else arg
@@ -73,7 +76,7 @@ class Dtypes(TriedFirst):
     def edits(self, draft: Draft) -> Iterator[Edit]:
         by_dtype: dict[str, list[str]] = {}
         for node in draft.program.inputs:
-            for dtype in dict.fromkeys(spec.dtype for spec in _tensors(node.spec)):
+            for dtype in dict.fromkeys(spec.dtype for spec in tensors(node.spec)):
                 by_dtype.setdefault(dtype, []).append(node.name)
         for old, names in by_dtype.items():
             for new in PLAINER.get(old, ()):
@@ -112,24 +115,20 @@ class Devices(TriedFirst):
     example = 'torch.randn(2, device="cuda")  ->  torch.randn(2)'
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
-        devices = [spec.device for node in draft.program.inputs for spec in _tensors(node.spec)]
+        devices = [spec.device for node in draft.program.inputs for spec in tensors(node.spec)]
         other = next((device for device in devices if device not in ("cpu", "meta")), None)
         if other is not None:
             yield ToCpu(other)
 
 
-def _tensors(spec: Spec | None) -> Iterator[Tensor]:
-    if isinstance(spec, Tensor):
-        yield spec
-    elif isinstance(spec, Sequence):
-        for item in spec.items:
-            yield from _tensors(item)
-
-
 def _on_cpu(spec: Spec) -> Spec:
     if isinstance(spec, Sequence):
         return Sequence(tuple(_on_cpu(item) for item in spec.items))
-    return replace(spec, device="cpu") if isinstance(spec, Tensor) else spec
+    if not isinstance(spec, Tensor):
+        return spec
+    parts = tuple((name, _on_cpu(part)) for name, part in spec.parts)
+    form = _DEVICE.sub("cpu", spec.form) if parts else spec.form
+    return replace(spec, device="cpu", form=form, parts=parts)  # type: ignore[arg-type]
 
 
 def _cpu_written(arg: Arg) -> Arg:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.program.ir import Node, Value
-from torchcrux.program.spec import Sequence, Spec, Tensor
+from torchcrux.passes.trying import TriedFirst
+from torchcrux.program.ir import Node, Program, Value
+from torchcrux.program.spec import Sequence, Spec, Tensor, tensors
+from torchcrux.program.wrapping import constructors
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,11 @@ class PlainInput:
         node = draft.program.by_name.get(self.name)
         if node is None or node.spec is None:
             return draft
-        return draft.with_nodes(**{self.name: replace(node, spec=self.plain(node.spec))})
+        value = node.value
+        if self.dense and value is Value.STORED and any(one.parts for one in _specs(node)):
+            value = Value.RANDOM  # the values of the parts are not those of the whole
+        changed = replace(node, spec=self.plain(node.spec), value=value)
+        return draft.with_nodes(**{self.name: changed})
 
     def plain(self, spec: Spec) -> Spec:
         """`spec` with these fields set."""
@@ -37,7 +43,10 @@ class PlainInput:
         if self.contiguous:
             spec = replace(spec, strides=None)
         if self.dense:
-            spec = replace(spec, form="", lengths=())
+            spec = replace(spec, form="", lengths=(), parts=())
+        if spec.parts:
+            parts = tuple((name, self.plain(part)) for name, part in spec.parts)
+            spec = replace(spec, parts=parts)  # type: ignore[arg-type]
         if self.one_item and spec.lengths:
             spec = replace(spec, lengths=(sum(spec.lengths),))
         if self.usual:
@@ -99,17 +108,34 @@ class Fill:
 
 def without_gradients(draft: Draft) -> Draft:
     """No input requires gradients, and no value that a later cut makes an input does."""
-    plain = PlainInput("", "", requires_grad=False)
+    return _everywhere(draft, PlainInput("", "", requires_grad=False))
+
+
+def without_subclasses(draft: Draft) -> Draft:
+    """No input is of a class of tensors that hold others, nor is such a value of a later cut."""
+    if not has_subclasses(draft.program):
+        return draft
+    return _everywhere(draft, PlainInput("", "", dense=True))
+
+
+def has_subclasses(program: Program) -> bool:
+    return any(spec.parts for node in program.inputs for spec in _specs(node))
+
+
+def _everywhere(draft: Draft, plain: PlainInput) -> Draft:
+    specs = {node.spec for node in draft.program.nodes if node.spec is not None}
+    changed = {spec: plain.plain(spec) for spec in specs}
     nodes = tuple(
-        node if node.spec is None else replace(node, spec=plain.plain(node.spec))
+        replace(node, spec=changed[node.spec])
+        if node.spec is not None and changed[node.spec] != node.spec
+        else node
         for node in draft.program.nodes
     )
     return replace(draft, program=replace(draft.program, nodes=nodes))
 
 
 def _specs(node: Node) -> tuple[Tensor, ...]:
-    items = node.spec.items if isinstance(node.spec, Sequence) else (node.spec,)
-    return tuple(item for item in items if isinstance(item, Tensor))
+    return tuple(tensors(node.spec))
 
 
 class Gradients:
@@ -140,11 +166,43 @@ class Layout:
             if any(not spec.is_contiguous for spec in _specs(node)):
                 yield PlainInput(node.name, "is contiguous", contiguous=True)
             if any(spec.form or spec.lengths for spec in _specs(node)):
-                yield PlainInput(node.name, "is a dense tensor", dense=True)
+                kind = "plain" if any(spec.parts for spec in _specs(node)) else "dense"
+                yield PlainInput(node.name, f"is a {kind} tensor", dense=True)
             if draft.context.inference and any(spec.inference for spec in _specs(node)):
                 yield PlainInput(node.name, "is made outside of inference mode", usual=True)
             if any(len(spec.lengths) > 1 for spec in _specs(node)):
                 yield PlainInput(node.name, "has one item", one_item=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBy:
+    """Make a tensor input that is an instance of a subclass in another way."""
+
+    name: str
+    form: str
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.name)
+        if node is None or not isinstance(node.spec, Tensor):
+            return draft
+        spec = replace(node.spec, form=self.form)
+        return draft.with_nodes(**{self.name: replace(node, spec=spec)})
+
+    def __str__(self) -> str:
+        return f"{self.name} made by {self.form}"
+
+
+class Constructors(TriedFirst):
+    """As a user makes a tensor of that class."""
+
+    name = "constructors"
+    summary = "tensor subclasses are made by a plain call of the class"
+    example = 'Two.__tensor_unflatten__({"a": a, "b": b}, None, (2,), (1,))  ->  Two(a, b)'
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if isinstance(node.spec, Tensor) and node.spec.parts:
+                yield from (MadeBy(node.name, form) for form in constructors(node.spec))
 
 
 class RandomValues:

@@ -149,6 +149,10 @@ def _without(spec: object, d: int) -> Tensor:
     assert isinstance(spec, Tensor)
     strides = None if spec.strides is None else spec.strides[:d] + spec.strides[d + 1 :]
     symbols = spec.symbols[:d] + spec.symbols[d + 1 :] if spec.symbols else ()
-    return replace(
-        spec, shape=spec.shape[:d] + spec.shape[d + 1 :], strides=strides, symbols=symbols
+    rank = len(spec.shape)
+    parts = tuple(
+        (name, _without(part, d) if len(part.shape) == rank and part.shape[d] == 1 else part)
+        for name, part in spec.parts
     )
+    shape = spec.shape[:d] + spec.shape[d + 1 :]
+    return replace(spec, shape=shape, strides=strides, symbols=symbols, parts=parts)

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.trying import TriedFirst
-from torchcrux.program.ir import Node, targets
+from torchcrux.program.ir import Node, defined
 from torchcrux.program.source import is_import, joined, statements
 from torchcrux.program.spec import Sequence, Spec, Tensor
+
+_OF_A_SUBCLASS = frozenset({"__tensor_flatten__", "__tensor_unflatten__", "__torch_dispatch__"})
+"""What a class of tensors must have to be compiled at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,52 @@ class Rewrite:
         return self.words
 
 
+@dataclass(frozen=True, slots=True)
+class DropMethod:
+    """Drop a method of a class."""
+
+    cls: str
+    method: str
+
+    def apply(self, draft: Draft) -> Draft:
+        operators = tuple((name, self._without(source)) for name, source in draft.context.operators)
+        return replace(draft, context=replace(draft.context, operators=operators))
+
+    def _without(self, source: str) -> str:
+        if f"class {self.cls}" not in source:
+            return source
+        return joined(self._dropped(part) for part in statements(source)) + "\n"
+
+    def _dropped(self, part: str) -> str:
+        (node,) = ast.parse(part).body
+        if not isinstance(node, ast.ClassDef) or node.name != self.cls or len(node.body) < 2:
+            return part
+        lines, end = part.splitlines(), 0
+        kept: list[str] = []
+        for one in node.body:
+            first = min([one.lineno, *(item.lineno for item in getattr(one, "decorator_list", ()))])
+            until = one.end_lineno or first
+            if not isinstance(one, ast.FunctionDef) or one.name != self.method:
+                kept += lines[end:until]
+            elif end == 0:
+                kept += lines[: first - 1]
+            end = until
+        return "\n".join(kept).rstrip()
+
+    def __str__(self) -> str:
+        return f"{self.cls} without {self.method}"
+
+
 class Registrations(TriedFirst):
     """What an operator computes, its gradient and its fake kernel may not matter; what only serves
-    them goes with them."""
+    them goes with them. Nor may methods of a class of tensors."""
 
     name = "registrations"
     summary = "custom operators become stubs; drop what else registers them"
     example = "def op(x): return rotated(x, table)  ->  def op(x): return x.clone()"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
-        used = set(targets(draft.program))
+        used = defined(draft.program)
         parts = dict.fromkeys(
             part
             for name, source in draft.context.operators
@@ -56,6 +95,12 @@ class Registrations(TriedFirst):
         for part in parts:
             if not is_import(part):
                 yield Rewrite(part, "", f"without {part.splitlines()[0]}")
+        for part in parts:
+            (statement,) = ast.parse(part).body
+            if isinstance(statement, ast.ClassDef):
+                methods = {one.name for one in statement.body if isinstance(one, ast.FunctionDef)}
+                for method in sorted(methods - _OF_A_SUBCLASS):
+                    yield DropMethod(statement.name, method)
         for node in draft.program.calls:
             if node.target.startswith("torch.ops.") and _returns_alike(node, draft):
                 for part in parts:

@@ -17,6 +17,7 @@ from torchcrux.program.literals import Path, Place, literals, with_argument
 from torchcrux.program.spec import Number, Sequence, Spec, Tensor, contiguous_strides
 
 Changes = Mapping[Place, int]
+Shape = tuple[int, ...]
 
 MOST_FACTORS = 6
 """Distinct products of a size that are tried together with it; more share no call in practice."""
@@ -106,7 +107,13 @@ def block(shape: tuple[int, ...], starts: tuple[int, ...], smaller: tuple[int, .
 
 def reshaped(spec: Tensor, shape: tuple[int, ...]) -> Tensor:
     """`spec` in another shape of the same number of dimensions: as dense, in the same order of
-    dimensions, and expanded along the same."""
+    dimensions, and expanded along the same. The dimensions of its parts follow."""
+    if spec.parts:
+        parts = tuple(
+            (name, reshaped(part, _followed(part.shape, spec.shape, shape)))
+            for name, part in spec.parts
+        )
+        return replace(reshaped(replace(spec, parts=()), shape), parts=parts)
     if spec.is_contiguous or spec.strides is None:
         return replace(spec, shape=shape, strides=None)
     strides = spec.strides
@@ -118,6 +125,19 @@ def reshaped(spec: Tensor, shape: tuple[int, ...]) -> Tensor:
         dense[d] = step
         step *= max(shape[d], 1)
     return replace(spec, shape=shape, strides=tuple(dense))
+
+
+def _followed(inner: Shape, old: Shape, new: Shape) -> Shape:
+    """The shape of a part when that of the whole changes: what is as long as a dimension there, or
+    a fraction of it, stays so."""
+    found = []
+    for place, size in enumerate(inner):
+        times = old[place] // size if place < len(old) and size and old[place] % size == 0 else 0
+        if times and (size > 1 or times == 1) and new[place] % times == 0:
+            found.append(new[place] // times)
+        else:
+            found.append(next((new[d] for d, have in enumerate(old) if have == size), size))
+    return tuple(found)
 
 
 def below(program: Program, size: int) -> Program:

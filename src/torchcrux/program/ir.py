@@ -8,13 +8,14 @@ by a process that never imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from torchcrux.program.spec import Sequence, Spec
+from torchcrux.program.spec import Sequence, Spec, tensors
+from torchcrux.program.wrapping import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,17 @@ def targets(program: Program) -> Iterator[str]:
         for arg in node.args:
             if isinstance(arg, Body):
                 yield from targets(arg.program)
+
+
+def defined(program: Program, nodes: Iterable[Node] | None = None) -> set[str]:
+    """Dotted names of what the script must define, if torch does not: what is called, and the
+    classes of tensors among `nodes`, the inputs if none are given."""
+    found = set(targets(program))
+    for node in program.inputs if nodes is None else nodes:
+        for spec in tensors(node.spec):
+            if spec.parts:
+                found.update(named(spec.form))
+    return found
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,11 @@ def spec_to_json(spec: Spec) -> dict[str, Any]:
             fields = {
                 name: list(value) if isinstance(value, tuple) else value
                 for name in Tensor.__slots__
+                if name != "parts"
                 if (value := getattr(spec, name)) != getattr(defaults, name) or name == "shape"
             }
+            if spec.parts:
+                fields["parts"] = [[name, spec_to_json(part)] for name, part in spec.parts]
             return {"tensor": fields}
         case Number(value, symbol):
             return {"number": _arg_to_json(value), "symbol": symbol}
@@ -169,7 +172,8 @@ def spec_from_json(data: dict[str, Any]) -> Spec:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data["tensor"].items()
         }
-        return Tensor(**fields)
+        parts = tuple((name, _tensor(part)) for name, part in fields.pop("parts", ()))
+        return Tensor(**fields, parts=parts)
     if "number" in data:
         return Number(_number(_arg_from_json(data["number"])), data.get("symbol", ""))
     if "sequence" in data:
@@ -177,6 +181,13 @@ def spec_from_json(data: dict[str, Any]) -> Spec:
     if "nothing" in data:
         return Nothing()
     return Opaque(data["opaque"])
+
+
+def _tensor(data: dict[str, Any]) -> Tensor:
+    spec = spec_from_json(data)
+    if isinstance(spec, Tensor):
+        return spec
+    raise MalformedProgram(f"{data!r} is not a tensor")
 
 
 def _number(value: Arg) -> bool | int | float | complex | str:

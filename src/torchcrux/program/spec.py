@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,6 +20,9 @@ class Tensor:
     A tensor that is not dense is described by way of a dense one: `form` is how a sparse or
     quantized tensor is made of it (``{}`` in the text), `lengths` are the rows of it that each item
     of a nested tensor has. `lost` says what has no text: the dense tensor is the best there is.
+
+    A subclass around other tensors has these as `parts`, by the attributes that hold them; `form`
+    is then as in `program.wrapping`.
 
     Inputs that share memory have the same `memory`, and all begin at the `offset` in theirs.
     """
@@ -39,6 +43,7 @@ class Tensor:
     lost: str = ""
     memory: str = ""
     offset: int = 0
+    parts: tuple[tuple[str, Tensor], ...] = ()
 
     @property
     def elements(self) -> int:
@@ -97,6 +102,29 @@ class Opaque:
 
 
 Spec: TypeAlias = Tensor | Number | Sequence | Nothing | Opaque
+
+
+def tensors(spec: Spec | None) -> Iterator[Tensor]:
+    """The tensors of a value, those with parts before their parts."""
+    if isinstance(spec, Tensor):
+        yield spec
+        for _, part in spec.parts:
+            yield from tensors(part)
+    elif isinstance(spec, Sequence):
+        for item in spec.items:
+            yield from tensors(item)
+
+
+def stored_under(name: str, spec: Spec | None) -> list[str]:
+    """The names under which the values of `name` are stored, one for each tensor without parts."""
+    match spec:
+        case Tensor(parts=()):
+            return [name]
+        case Tensor(parts=parts):
+            return [key for part, inner in parts for key in stored_under(f"{name}.{part}", inner)]
+        case Sequence(items):
+            return [key for i, one in enumerate(items) for key in stored_under(f"{name}.{i}", one)]
+    return []
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
