@@ -101,7 +101,7 @@ def test_what_differs_is_compared_in_the_repro(tmp_path, name, monkeypatch):
     path.write_text(BACKEND + script)
     caught = run_script(str(path), (), check="attributes", folder=tmp_path / "caught")
     assert caught.case is not None, caught.message
-    monkeypatch.setattr("torchcrux.session.FRESH_RUNS", 1)
+    monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
     with open_pool(2, caught.case, tmp_path) as pool:
         result = reduce_case(caught.case, tmp_path / "out", Options(), pool)
     assert (result.status, result.failure.kind) == ("reduced", Kind.ACCURACY)

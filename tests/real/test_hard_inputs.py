@@ -211,7 +211,7 @@ CASES = {
 
 @pytest.mark.parametrize(("body", "needed"), CASES.values(), ids=CASES)
 def test_it_is_in_the_repro(tmp_path, body, needed, monkeypatch):
-    monkeypatch.setattr("torchcrux.session.FRESH_RUNS", 1)
+    monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
     path = tmp_path / "script.py"
     path.write_text(HEAD + textwrap.dedent(body))
     caught = run_script(str(path), (), folder=tmp_path / "caught")

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def one_fresh_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchcrux.session.FRESH_RUNS", 1)
+    monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
