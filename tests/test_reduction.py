@@ -124,6 +124,33 @@ def test_what_the_message_names_is_asked_first():
     assert len(oracle.asked) <= 25
 
 
+def large():
+    """One call with a setting, on two large inputs of random values."""
+    inputs = [Node(name, Op.INPUT, spec=Tensor((64, 32, 8)), value=Value.RANDOM) for name in "ab"]
+    node = Node("out", Op.FUNCTION, "torch.add", (Ref("a"), Ref("b")), (("alpha", 3),), T)
+    return Draft(Program((*inputs, node), ("out",)), Context())
+
+
+def test_what_is_mostly_granted_is_one_question():
+    usual = [one for one in ALL if one.name in ("sizes", "arguments", "plain-values")]
+    final, oracle, _ = reduced(large(), keeps("torch.add"), passes=usual)
+    assert final.program.elements == 1
+    assert final.program.calls[0].kwargs == ()
+    assert {node.value for node in final.program.inputs} == {Value.ONES}
+    assert oracle.rounds <= 4  # the draft itself, the guess, and the certificate
+
+
+def test_of_a_guess_that_is_refused_what_is_granted_is_found_all_the_same():
+    def fails(draft):
+        return dict(draft.program.calls[0].kwargs) == {"alpha": 3}
+
+    usual = [one for one in ALL if one.name in ("sizes", "arguments", "plain-values")]
+    final, _, reducer = reduced(large(), fails, passes=usual)
+    assert final.program.elements == 1
+    assert {node.value for node in final.program.inputs} == {Value.ONES}
+    assert reducer.minimal
+
+
 def test_the_same_questions_whatever_the_number_of_workers():
     draft = residual(100, c7="torch.relu", c70="torch.tanh")
     runs = [reduced(draft, keeps("torch.relu", "torch.tanh"))[1].asked for _ in range(2)]
