@@ -25,7 +25,7 @@ from torchcrux.session import Options, reduce_case
 
 OUT = Path("torchcrux-out")
 USAGE_ERROR, NO_REPRO = 2, 3
-MORE_RUNS, MORE_SECONDS = 3, 60.0
+MORE_RUNS, MORE_SECONDS = 5, 60.0
 
 
 class CommandError(Exception):
@@ -81,6 +81,11 @@ def _run_anew(
             found = between_graphs(target, args, module, caught, Path(name) / "4")
             return found or _nothing(caught)
         if caught.case.program is None:
+            if caught.broken:
+                details = "".join(f"\n{one}" for one in caught.broken)
+                raise CommandError(
+                    f"The graph that failed could not be observed.{details}", NO_REPRO
+                )
             ui.say("torch.compile failed before there was a graph. Running the script without it.")
             own = by_itself(target, args, module, caught, Path(name) / "4")
             if own is not None:
