@@ -128,7 +128,7 @@ def test_what_fails_when_the_output_is_written_to(tmp_path):
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "runtime_error"
     assert result["operations"]["final"] == 2
-    assert "out.mul_(1)" in (out / "repro.py").read_text()
+    assert ").mul_(1)\n" in (out / "repro.py").read_text()
 
 
 SLIGHTLY = """
