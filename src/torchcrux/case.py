@@ -150,20 +150,21 @@ def write(
 
 def store(file: Path, tensors: Mapping[str, torch.Tensor]) -> list[str]:
     """Write input values as a case keeps them; a sentence for each that has no dense form."""
-    dense: dict[str, Any] = {}
+    if not tensors:
+        file.write_bytes((8).to_bytes(8, "little") + b"{}".ljust(8))
+        return []
+    from torchcrux.capturing.forms import form_of
+    from torchcrux.tensorfile import save
+
+    dense: dict[str, torch.Tensor] = {}
     lost: list[str] = []
     for name, tensor in tensors.items():
         reason = _no_dense_form(tensor)
         if reason:
             lost.append(f"The value of the input {name} was not kept: {reason}.")
         else:
-            dense[name] = _dense(tensor)
-    if dense:
-        from safetensors.torch import save_file
-
-        save_file(dense, file)
-    else:
-        file.write_bytes((8).to_bytes(8, "little") + b"{}".ljust(8))
+            dense[name] = form_of(tensor).dense
+    save(file, dense)
     return lost
 
 
@@ -180,28 +181,16 @@ def versions() -> dict[str, str]:
 def _no_dense_form(tensor: torch.Tensor) -> str:
     """Why a tensor cannot be stored; empty if it can."""
     from torchcrux.capturing.forms import form_of, is_fake
+    from torchcrux.tensorfile import storable
 
     if is_fake(tensor):
         return "it has no data"
     form = form_of(tensor)
     if form.lost:
         return f"it is {form.lost}"
-    if form.dense.dtype not in _storable():
+    if form.dense.dtype not in storable():
         return f"{form.dense.dtype} has no place in a safetensors file"
     return ""
-
-
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    from torchcrux.capturing.forms import form_of
-
-    dense = form_of(tensor).dense.detach()
-    return dense.to("cpu", copy=True).resolve_conj().resolve_neg().contiguous()
-
-
-def _storable() -> frozenset[torch.dtype | None]:
-    import safetensors.torch
-
-    return frozenset(safetensors.torch._TYPES.values())
 
 
 def _aliases(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:

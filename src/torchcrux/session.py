@@ -158,7 +158,8 @@ class Session:
             except ValuesLost as error:
                 return replace(base, message=f"{error}. {self._kept()}")
             if self.options.jobs is None:
-                self.pool.jobs = min(self.pool.jobs, default_jobs(values.peak))
+                fitting = default_jobs(values.peak, times=_times(self.case))
+                self.pool.jobs = min(self.pool.jobs, fitting)
             base = replace(base, obstacles=_obstacles(values.draft.program), jobs=self.pool.jobs)
             values.draft = draft
             shaky = unsteady(values) if self.case.failure.kind is Kind.ACCURACY else None
@@ -188,7 +189,7 @@ class Session:
             return first
         self.options.progress("once more, as the operators that the graph comes down to")
         held = self.output.held() if first.text else {}
-        values.draft = draft
+        values.begin_anew(draft)
         try:
             values.draft = draft = values.facts()
         except (EagerFails, ValuesLost):
@@ -378,6 +379,13 @@ class Session:
 
     def _kept(self) -> str:
         return " ".join([f"What was caught lies in {self.case.folder}.", *self.case.notes])
+
+
+def _times(case: Case) -> int:
+    """How often a candidate may hold what an eager run of the whole graph does: its gradients are
+    as much again; wrong numbers are told by two runs, and by one in double precision."""
+    backward = case.context is not None and case.context.backward
+    return (4 if case.failure.kind is Kind.ACCURACY else 1) + backward
 
 
 def _is_judged_only(result: Result) -> bool:

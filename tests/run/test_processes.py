@@ -99,3 +99,5 @@ def test_children_that_need_much_are_fewer(monkeypatch):
     monkeypatch.setattr(limits, "available_memory", lambda: 16 * 2**30)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
     assert [limits.default_jobs(gib * 2**30) for gib in (0, 1, 3, 7, 40)] == [8, 8, 4, 2, 1]
+    # Four times half a GiB, and what torch itself and a compiler need.
+    assert limits.default_jobs(2**30, times=4) == 4

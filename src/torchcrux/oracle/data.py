@@ -9,6 +9,16 @@ from typing import Any
 from torchcrux.emit.script import DATA_FILE
 
 
+def lay_data(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
+    """As `write_data`, but what one file holds under the same keys is linked, with all else in it:
+    a candidate maps into memory what it uses, and shares that with the others."""
+    files = [*{file for file, _ in sources.values()}]
+    if len(files) == 1 and all(key == name for key, (_, name) in sources.items()):
+        (folder / DATA_FILE).symlink_to(files[0])
+    else:
+        write_data(folder, sources)
+
+
 def write_data(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
     """Write ``folder/data.safetensors`` with each key taken from its (file, key) pair."""
     if not sources:

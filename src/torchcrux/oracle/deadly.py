@@ -32,11 +32,11 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from torchcrux.oracle.data import write_data
+    from torchcrux.oracle.data import lay_data
 
     path = Path.cwd() / "repro.py"
     path.write_text(payload["text"], encoding="utf-8")
-    write_data(path.parent, payload.get("data", {}))
+    lay_data(path.parent, payload.get("data", {}))
     with Path(payload["trail"]).open("w", encoding="utf-8", buffering=1) as trail:
 
         def step(name: str) -> None:

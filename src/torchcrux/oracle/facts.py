@@ -19,36 +19,43 @@ SAMPLED = 65_536  # elements; of a larger tensor, samples are looked for among s
 def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``payload["text"]`` (see emit.script.probed) and describe every value.
 
-    `save` lists the names whose values are written to the safetensors file `file`; `data` is as in
+    `save` lists the names whose values are written, each to a safetensors file in `folder` and
+    before the next is computed; others are not described then. `data` is as in
     `oracle.judge.judge`. Returns specs by name, literal elements of small tensors and samples of
-    others by name, and the error that ended the run early, if one did.
+    others by name, the error that ended the run early, if one did, and the files.
     """
     import traceback
 
     import torch
 
     from torchcrux.capturing.forms import form_of
-    from torchcrux.oracle.data import write_data
+    from torchcrux.oracle.data import lay_data
+    from torchcrux.oracle.freeing import compiled
+    from torchcrux.tensorfile import save as save_tensors
 
     path = Path.cwd() / "facts.py"
     path.write_text(payload["text"], encoding="utf-8")
-    write_data(path.parent, payload.get("data", {}))
+    lay_data(path.parent, payload.get("data", {}))
     save = frozenset(payload.get("save", ()))
     specs: dict[str, Any] = {}
     elements: dict[str, list[Any]] = {}
     samples: dict[str, list[Any]] = {}
-    kept: dict[str, torch.Tensor] = {}
+    kept: dict[str, str] = {}
     probed: list[str] = []
 
     def probe(name: str, value: Any) -> None:
         probed.append(name)
+        if save and name not in save:
+            return  # its facts are known
         spec = measure(value)
         if spec is not None:
             specs[name] = spec_to_json(spec)
         for key, tensor in _tensors(name, value):
             form = form_of(tensor)
             if name in save and not form.lost:
-                kept[key] = form.dense.detach().to("cpu", copy=True).contiguous()
+                file = Path(payload["folder"]) / f"{len(kept)}.safetensors"
+                save_tensors(file, {key: form.dense})
+                kept[key] = str(file)
             if tensor.numel() > SMALL and tensor.layout is torch.strided:
                 samples[key] = _samples(tensor)
             elif tensor.layout is torch.strided:
@@ -59,14 +66,10 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
     module = main_module(path, **{PROBE: probe})
     error, kind = None, ""
     try:
-        exec(compile(payload["text"], str(path), "exec"), module.__dict__)
+        exec(compiled(payload["text"], path, longest=0), module.__dict__)
     except Exception as raised:
         error = "".join(traceback.format_exception_only(raised)).strip()
         kind = f"{type(raised).__module__}.{type(raised).__qualname__}"
-    if save:
-        from safetensors.torch import save_file
-
-        save_file(kept, payload["file"])
     return {
         "specs": specs,
         "elements": elements,

@@ -44,11 +44,11 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from torchcrux.oracle.data import write_data
+    from torchcrux.oracle.data import lay_data
 
     path = Path.cwd() / "repro.py"
     path.write_text(payload["text"], encoding="utf-8")
-    write_data(path.parent, payload.get("data", {}))
+    lay_data(path.parent, payload.get("data", {}))
     expected = Failure.from_json(payload["expected"])
     started = time.perf_counter()
     backward = payload.get("backward", False)
@@ -91,6 +91,7 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
         if is_slip(expected.metric, mismatch):
             reason = "the difference may be rounding, and what was captured was not"
             return answer(Verdict.PASSES, reason)
+    namespace.clear()  # its tensors: there may be no room for those of another run beside them
     original = torch.compile
     torch.compile = do_not_compile
     try:
@@ -142,9 +143,10 @@ def execute(
     globals."""
     from torchcrux import _torch
     from torchcrux.oracle.failure import from_exception
+    from torchcrux.oracle.freeing import compiled
 
     module = main_module(path)
-    code = compile(text, str(path), "exec")
+    code = compiled(text, path)
     with _torch.compiler_errors() as raised_by_compiler:
         try:
             exec(code, module.__dict__)

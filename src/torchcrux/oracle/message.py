@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from itertools import groupby
@@ -120,6 +121,7 @@ _GENERATED = re.compile(
 _NUMBERED = re.compile(r"(?<=[A-Za-z_])(?:_\d+)+(?=_|$)")
 
 
+@functools.lru_cache(maxsize=2**16)
 def stem(name: str) -> str:
     """A variable's or node's name without its numbers: ``relu_3`` and ``relu`` are ``relu``,
     ``buf12`` and ``buf3`` are ``buf``."""

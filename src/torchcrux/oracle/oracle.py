@@ -143,6 +143,9 @@ class Oracle:
 
     def ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
         """Judge the drafts of one round, in parallel. None stands for what is no program."""
+        parts = self.values.portions(drafts)
+        if len(parts) > 1:
+            return [one for part in parts for one in self.ask(drafts[part.start : part.stop])]
         self.values.ensure([draft for draft in drafts if draft is not None])
         answers: list[Answer | None] = [None] * len(drafts)
         waiting: dict[str, list[int]] = {}
@@ -285,13 +288,13 @@ class Oracle:
     def _outcomes(
         self, tasks: Sequence[Task], told: Callable[[int, Outcome], None]
     ) -> list[Outcome]:
-        """No candidate sends itself SIGKILL: one that was killed by somebody is asked again."""
+        """No candidate sends itself SIGKILL: one that was killed by somebody is asked again, by
+        itself, since it may have been for want of memory."""
         outcomes = self.pool.run(tasks, told)
         killed = [i for i, outcome in enumerate(outcomes) if outcome.code == signal.SIGKILL]
         if killed and not self.deadly:
-            again = self.pool.run([tasks[i] for i in killed])
-            for i, outcome in zip(killed, again, strict=True):
-                outcomes[i] = outcome
+            for i in killed:
+                (outcomes[i],) = self.pool.run([tasks[i]])
         return outcomes
 
     def repeat(self, draft: Draft, count: int) -> Frequency:
@@ -327,7 +330,7 @@ class Oracle:
 
     def _key(self, text: str, data: Mapping[str, Sequence[str]]) -> str:
         return hashlib.sha256(
-            json.dumps([text, sorted(data.items()), self.match, self.votes]).encode()
+            json.dumps([text, sorted(data), self.values.drafts, self.match, self.votes]).encode()
         ).hexdigest()
 
     def _known(self, key: str) -> Mapping[str, Any] | None:

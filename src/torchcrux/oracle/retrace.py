@@ -38,10 +38,10 @@ def trace(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     from torchcrux.capturing.forms import form_of
     from torchcrux.capturing.lower import lower
-    from torchcrux.oracle.data import write_data
+    from torchcrux.oracle.data import lay_data
 
     path = Path.cwd() / "retrace.py"
-    write_data(path.parent, payload.get("data", {}))
+    lay_data(path.parent, payload.get("data", {}))
     found: dict[str, Any] = {}
 
     def compile_nothing(function: Any, **_: Any) -> Any:
@@ -98,7 +98,7 @@ def retraced(values: Values) -> Draft | None:
     ]:
         return None
     for key in outcome.value["constants"]:
-        values.known[key] = (str(file), key)
+        values.give(key, file)
     return replace(values.draft, program=made)
 
 

@@ -57,10 +57,10 @@ def unsteady(values: Values) -> Unsteady | None:
 def run_again_and_again(payload: Mapping[str, Any]) -> tuple[str, str] | None:
     """Run ``payload["text"]`` (see emit.script.probed) twice with the memory of new tensors filled
     alike, and once otherwise: the first value that differs, and why. Runs in a child process."""
-    from torchcrux.oracle.data import write_data
+    from torchcrux.oracle.data import lay_data
 
     path = Path.cwd() / "steadiness.py"
-    write_data(path.parent, payload.get("data", {}))
+    lay_data(path.parent, payload.get("data", {}))
     code = compile(payload["text"], str(path), "exec")
 
     def run() -> dict[str, Any]:

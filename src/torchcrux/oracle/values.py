@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from torchcrux.emit.script import probed
 from torchcrux.oracle.facts import PROBE
+from torchcrux.oracle.stock import Stock, size_of
 from torchcrux.passes.base import Draft
 from torchcrux.program import spec as specs
 from torchcrux.program.cut import writable
@@ -47,12 +49,35 @@ class Values:
     peak: int = 0
     """Bytes that an eager run of the whole program has needed."""
     inputs_seen: dict[str, Node] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
+    """Keys of what is known without an eager run."""
+    drafts: int = 1
+    """How many drafts these have been the values of."""
+    stock: Stock = field(init=False)
+    _needed: frozenset[str] = frozenset()
+    _lost: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.stock = Stock(self.scratch)
         for node in self.draft.program.inputs:
             for key in _keys(node):
                 if key in self.stored_inputs:
-                    self.known[key] = (str(self.inputs.resolve()), key)
+                    self.give(key, self.inputs.resolve())
+
+    def begin_anew(self, draft: Draft) -> None:
+        """From here on these are the values of `draft`, whose inputs are those of the one before;
+        what else has the name of a value of that one is another."""
+        self.draft = draft
+        for key in [key for key in self.known if key not in self.given]:
+            del self.known[key]
+        self._lost.clear()
+        self.stock = Stock(self.scratch)
+        self.drafts += 1
+
+    def give(self, key: str, file: Path) -> None:
+        """Let it be known that `file` holds `key`."""
+        self.known[key] = (str(file), key)
+        self.given.add(key)
 
     def facts(self) -> Draft:
         """The draft with what an eager run tells: specs, ranges of integers, small literals.
@@ -84,27 +109,27 @@ class Values:
         """`captured` with what is known of its inputs, whose calls eager did not all run."""
         return captured.with_nodes(**self.inputs_seen)
 
+    def portions(self, drafts: Sequence[Draft | None]) -> list[range]:
+        """The places of `drafts`, in parts whose values may be on disk at the same time."""
+        return self.stock.portions(
+            [
+                {}
+                if draft is None
+                else {node.name: size_of(node) for node in self._own(draft.program)}
+                for draft in drafts
+            ]
+        )
+
     def ensure(self, drafts: Iterable[Draft]) -> None:
-        """Bring to disk what the inputs of `drafts` need of eager's values, in one eager run."""
-        missing = {
-            node.name
-            for draft in drafts
-            for node in draft.program.inputs
-            if node.value is Value.STORED
-            for key in _keys(node)
-            if key not in self.known
-        }
-        if not missing:
-            return
-        file = self.scratch / f"values-{len(self.known)}.safetensors"
-        found = self._observe(writable(self.draft.program), save=sorted(missing), file=file)
-        if found["error"] is not None and not self.tolerant:
-            raise EagerFails(found["error"])
-        for key in found["saved"]:
-            self.known[key] = (str(file), key)
+        """Bring to disk what the inputs of `drafts` need of eager's values, in one eager run. It
+        stays until the next call."""
+        nodes = {node.name: node for draft in drafts for node in self._own(draft.program)}
+        self._needed = frozenset(nodes)
+        self._bring(nodes.values())
 
     def sources(self, program: Program) -> dict[str, Sequence[str]]:
         """Where the data file of a script takes its tensors from."""
+        self._bring(self._own(program))
         return {
             key: list(self.known[key])
             for node in program.inputs
@@ -112,6 +137,40 @@ class Values:
             for key in _keys(node)
             if key in self.known
         }
+
+    def _own(self, program: Program) -> list[Node]:
+        """The inputs of `program` whose values only an eager run can tell."""
+        return [
+            node
+            for node in program.inputs
+            if node.value is Value.STORED and not self.given.issuperset(_keys(node))
+        ]
+
+    def _bring(self, nodes: Iterable[Node]) -> None:
+        by_name = {node.name: node for node in nodes}
+        self.stock.used(by_name)
+        missing = {
+            name: node
+            for name, node in by_name.items()
+            if any(key not in self.known and key not in self._lost for key in _keys(node))
+        }
+        if not missing:
+            return
+        # An input that nobody kept has random values: it would not get the same ones again.
+        inputs = (node.name for node in self.draft.program.inputs)
+        needed = self._needed.union(by_name, inputs)
+        for key in self.stock.make_room(sum(map(size_of, missing.values())), needed):
+            del self.known[key]
+        folder = Path(tempfile.mkdtemp(prefix="values-", dir=self.scratch))
+        found = self._observe(writable(self.draft.program), save=sorted(missing), folder=folder)
+        if found["error"] is not None and not self.tolerant:
+            raise EagerFails(found["error"])
+        saved = found["saved"]
+        for node in missing.values():
+            files = {key: Path(saved[key]) for key in _keys(node) if key in saved}
+            self.stock.add(node, files)
+            self.known.update((key, (str(file), key)) for key, file in files.items())
+            self._lost.update(key for key in _keys(node) if key not in files)
 
     def with_known(self, program: Program) -> Program:
         """`program` with the values that are kept, where they are."""
@@ -124,16 +183,16 @@ class Values:
         return replace(program, nodes=nodes)
 
     def _observe(
-        self, program: Program, *, save: Sequence[str], file: Path | None = None
+        self, program: Program, *, save: Sequence[str], folder: Path | None = None
     ) -> Mapping[str, Any]:
         whole = self.with_known(program)
         task = Task(
             OBSERVE,
             {
                 "text": probed(whole, self.draft.context, PROBE),
-                "data": {key: list(source) for key, source in self.known.items()},
+                "data": self.sources(whole),
                 "save": list(save),
-                "file": str(file) if file else "",
+                "folder": str(folder) if folder else "",
             },
             timeout=self.timeout,
         )

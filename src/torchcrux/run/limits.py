@@ -14,14 +14,19 @@ MOST_JOBS = 8
 MEMORY_TO_COMPILE = 2**30
 """What compiling takes beyond what running in eager does."""
 
+MEMORY_OF_TORCH = 2**29
+"""What of a child's memory has nothing to do with its program."""
 
-def default_jobs(peak: int = 0) -> int:
+
+def default_jobs(peak: int = 0, times: int = 1) -> int:
     """Children at the same time, by the cores this process may use and the memory left.
 
-    `peak` are the bytes that a child with the largest program needed to run it in eager.
+    `peak` are the bytes that a child with the largest program needed to run it in eager, `times`
+    how often that much is held at the same time by a candidate.
     """
     cores = len(os.sched_getaffinity(0))
-    needed = max(MEMORY_OF_A_JOB, peak + MEMORY_TO_COMPILE)
+    values = times * max(0, peak - MEMORY_OF_TORCH)
+    needed = max(MEMORY_OF_A_JOB, MEMORY_OF_TORCH + values + MEMORY_TO_COMPILE)
     return max(1, min(cores, available_memory() // needed, MOST_JOBS))
 
 
