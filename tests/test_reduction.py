@@ -52,8 +52,13 @@ class FakeOracle:
     asked: dict = field(default_factory=dict)
     rounds: int = 0
 
+    suspected: str = ""
+
     def settle(self):
         """What fails here always fails."""
+
+    def suspect(self, draft):
+        return self.suspected
 
     def runs(self, drafts, base):
         """Eager wants an operand for each call, and takes everything else."""
@@ -121,6 +126,27 @@ def test_what_the_message_names_is_asked_first():
     reducer = Reducer(oracle, draft, on_best=lambda d, a: asked.append(len(oracle.asked)))
     assert targets(reducer.run()) == ["torch.relu"]
     assert asked[0] <= 2
+    assert len(oracle.asked) <= 25
+
+
+def test_where_numbers_go_wrong_first_is_asked_first():
+    oracle = FakeOracle(keeps("torch.relu"), expected=failure(Kind.ACCURACY), suspected="c123")
+    asked = []
+    draft = chain(300, c123="torch.relu")
+    reducer = Reducer(oracle, draft, on_best=lambda d, a: asked.append(len(oracle.asked)))
+    assert targets(reducer.run()) == ["torch.relu"]
+    assert asked[0] == 1
+    assert len(oracle.asked) <= 20
+
+
+def test_what_takes_two_calls_to_go_wrong_is_asked_with_what_it_takes():
+    fails = keeps("torch.tanh", "torch.relu")
+    oracle = FakeOracle(fails, expected=failure(Kind.ACCURACY), suspected="c123")
+    draft = chain(300, c122="torch.tanh", c123="torch.relu")
+    assert targets(Reducer(oracle, draft, on_best=lambda d, a: None).run()) == [
+        "torch.tanh",
+        "torch.relu",
+    ]
     assert len(oracle.asked) <= 25
 
 

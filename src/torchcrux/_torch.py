@@ -382,7 +382,7 @@ def skip_guard_profiling() -> None:
     """Do without a number for torch's own log, for which each compilation flushes the processor's
     caches: `torch._dynamo.guards.profile_guard_manager`, 2.9 to 2.13, some 50 ms each.
     """
-    guards = importlib.import_module("torch._dynamo.guards")
+    guards: Any = importlib.import_module("torch._dynamo.guards")
     if hasattr(guards, "profile_guard_manager"):
         guards.profile_guard_manager = lambda *_: 0.0
 

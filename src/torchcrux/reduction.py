@@ -24,6 +24,7 @@ from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Answer, Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
 from torchcrux.passes.cut import Cut
+from torchcrux.passes.scattered import kept_inputs
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
@@ -132,7 +133,7 @@ class Reducer:
                     return base
                 instead = answer
                 continue
-            hints = self._hints(base)
+            hints = self._hints(base) or self._suspected(base)
             single = [hint for hint in hints if hint.bit_count() == 1]
             rest = [hint for hint in hints if hint not in single and self.only_hints]
             for some in (single, rest):
@@ -162,6 +163,16 @@ class Reducer:
             return ()
         bits = [1 << i for i in named]
         return tuple(dict.fromkeys([*bits[:4], sum(bits)]))
+
+    def _suspected(self, draft: Draft) -> tuple[int, ...]:
+        """Where numbers go wrong first; and that with what it takes."""
+        name = self.oracle.suspect(draft)
+        at = {node.name: 1 << i for i, node in enumerate(draft.program.calls)}
+        if name not in at:
+            return ()
+        takes = draft.program.by_name[name].references()
+        wider = at[name] | sum(at.get(one, 0) for one in takes)
+        return tuple(dict.fromkeys([at[name], wider]))
 
     def _apply(self, one: Pass, draft: Draft) -> Draft:
         if isinstance(one, Cut):
@@ -295,6 +306,7 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
         operations=program.operations,
         inputs=len(program.inputs),
         elements=program.elements,
+        kept=len(kept_inputs(program)),
     )
 
 

@@ -1,6 +1,7 @@
 """How the oracle asks: what is recorded when, repeated beside what, and not believed."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -127,3 +128,14 @@ def test_a_candidate_that_somebody_killed_is_asked_again(oracle):
 def test_one_that_is_killed_each_time_is_another_failure(oracle):
     (answer,) = oracle([KILLED], [KILLED]).ask([draft("sin")])
     assert answer.verdict is Verdict.DIFFERENT
+
+
+def test_a_suspect_is_asked_for_once_and_only_where_numbers_are_wrong(oracle):
+    asking = oracle(
+        [Outcome(Status.DONE, {"index": 0})], [Outcome(Status.RAISED, error="out of memory")]
+    )
+    assert asking.suspect(draft("sin")) == ""
+    asking.expected = replace(FAILURE, kind=Kind.ACCURACY)
+    assert [asking.suspect(draft("sin")) for _ in range(2)] == ["y", "y"]
+    assert asking.suspect(draft("cos")) == ""
+    assert asking.queries == 2

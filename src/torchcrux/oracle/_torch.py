@@ -22,8 +22,14 @@ from typing import Any, cast
 from unittest import mock
 
 import torch
+from torch import nn
 
 from torchcrux import _torch, machine
+
+
+def _small(x: torch.Tensor) -> torch.Tensor:
+    # Dynamo imports more for a function of Python's than for an operator.
+    return nn.functional.silu(x + 1).sum()
 
 
 def compile_once(backend: str = "aot_eager") -> None:
@@ -37,8 +43,7 @@ def compile_once(backend: str = "aot_eager") -> None:
     _torch.skip_guard_profiling()
     state = torch.random.get_rng_state()
     try:
-        # Dynamo imports more for a function of Python's than for an operator.
-        compiled = torch.compile(lambda x: torch.nn.functional.silu(x + 1).sum(), backend=backend)
+        compiled: Any = torch.compile(_small, backend=backend)
         compiled(torch.ones(2, 3))
         compiled(torch.ones(2, 3, requires_grad=True)).backward()
     except Exception:

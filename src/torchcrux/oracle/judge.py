@@ -84,7 +84,7 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     if failure.kind is Kind.ACCURACY and payload.get("reference", True):
         from torchcrux.oracle.numerics import is_slip
 
-        mismatch = _unjustified(namespace, backward=backward)
+        mismatch = unjustified(namespace, backward=backward)
         if mismatch is None:
             reason = "the difference is within what a float64 run justifies"
             return answer(Verdict.PASSES, reason)
@@ -189,7 +189,7 @@ def _accuracy(error: BaseException, compares: str) -> Failure:
     )
 
 
-def _unjustified(namespace: Mapping[str, Any], *, backward: bool) -> Mismatch | None:
+def unjustified(namespace: Mapping[str, Any], *, backward: bool) -> Mismatch | None:
     """The difference, unless it is within what float64 justifies.
 
     The script has compared ``actual`` and ``expected``; ``f`` run once more on inputs of double

@@ -21,6 +21,7 @@ from torchcrux.emit.random import draws
 from torchcrux.emit.script import script
 from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.deadly import death
+from torchcrux.oracle.divergence import with_all_values
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
@@ -35,6 +36,7 @@ from torchcrux.run import Outcome, Pool, Status, Task
 
 JUDGE = "torchcrux.oracle.judge:judge"
 DEADLY_JUDGE = "torchcrux.oracle.deadly:judge"
+DIVERGENCE = "torchcrux.oracle.divergence:first_difference"
 
 REPEATS = 3
 LEAST_LIMIT = 3.0
@@ -198,6 +200,30 @@ class Oracle:
             if draft is not None:
                 self.on_answer(draft, answer)
         return final
+
+    def suspect(self, draft: Draft) -> str:
+        """The call whose value is wrong first, where numbers are; empty if that is not known. It is
+        asked once, and what it costs is a question."""
+        usual = self.accuracy and not self.attribute and not draft.context.backward
+        whole = with_all_values(draft) if usual else None
+        if whole is None:
+            return ""
+        self.values.ensure([whole])
+        try:
+            text = self.text(whole)
+        except Unmakeable:
+            return ""
+        data = self.values.sources(whole.program)
+        key = f"suspect:{self._key(text, data)}"
+        known = self.journal.get(key)
+        if known is None:
+            task = Task(DIVERGENCE, {"text": text, "data": data}, timeout=self.timeout)
+            (outcome,) = self.pool.run([task])
+            self.queries += 1
+            known = {"index": outcome.value["index"] if outcome.status is Status.DONE else None}
+            self.journal.record(key, known)
+        index, names = known["index"], whole.program.outputs
+        return names[index] if index is not None and index < len(names) else ""
 
     def fault(self) -> Answer:
         """The answer for a draft that our own code has just raised an exception about."""
