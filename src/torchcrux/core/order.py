@@ -9,15 +9,19 @@ from dataclasses import dataclass
 class Simplicity:
     """A total order, simplest first: compares field by field, the text only to break a tie.
 
-    operations, inputs: counts. elements: of all inputs together. characters: of the script.
+    operations, inputs: counts. elements: of all inputs together. kept: inputs whose values are
+    kept in a file, or as good as that. characters: of the script.
     """
 
     operations: int
     inputs: int
     elements: int
+    kept: int
     characters: int
     text: str
 
     @classmethod
-    def of(cls, text: str, *, operations: int, inputs: int, elements: int) -> Simplicity:
-        return cls(operations, inputs, elements, len(text), text)
+    def of(
+        cls, text: str, *, operations: int, inputs: int, elements: int, kept: int = 0
+    ) -> Simplicity:
+        return cls(operations, inputs, elements, kept, len(text), text)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import accumulate
 
-from torchcrux.emit.calls import argument, number, quoted
+from torchcrux.emit.calls import argument, quoted
+from torchcrux.emit.literals import literal
 from torchcrux.program.ir import Node, Value
 from torchcrux.program.spec import Number, Sequence, Tensor, contiguous_strides, tensors
 from torchcrux.program.wrapping import written
@@ -13,8 +14,6 @@ from torchcrux.program.wrapping import written
 _DEFAULT_DTYPES = {"float32", "int64", "bool"}
 _RANDN = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 _RANDINT = {"uint8", "int8", "int16", "int32", "int64", "bool", "float16", "float32", "float64"}
-_LONG = 8
-"""Equal elements that nobody would write one by one."""
 
 
 class Unmakeable(ValueError):
@@ -90,7 +89,7 @@ def _dense(
             text = f"data[{quoted(key or node.name)}]"
             return text + (f".to({quoted(spec.device)})" if spec.device != "cpu" else "")
         case Value.LITERAL:
-            return _literal(spec, shape, node, options)
+            return literal(node.elements, shape, options)
         case Value.ZEROS | Value.ONES:
             if spec.dtype in ("int64", "bool"):
                 options.insert(0, f"dtype=torch.{spec.dtype}")
@@ -116,21 +115,6 @@ def _dense(
         return f"torch.randn({', '.join([sizes if shape else '()', *options])})"
     options = [option for option in options if not option.startswith("dtype")]
     return f"torch.randn({', '.join([sizes if shape else '()', *options])}).to(torch.{spec.dtype})"
-
-
-def _literal(spec: Tensor, shape: tuple[int, ...], node: Node, options: list[str]) -> str:
-    def nested(values: tuple[object, ...], sizes: tuple[int, ...]) -> str:
-        if not sizes:
-            value = values[0]
-            return number(value) if isinstance(value, float) else argument(value, {})  # type: ignore[arg-type]
-        step = len(values) // sizes[0] if sizes[0] else 0
-        rows = (nested(values[i * step : (i + 1) * step], sizes[1:]) for i in range(sizes[0]))
-        return "[" + ", ".join(rows) + "]"
-
-    if len(node.elements) >= _LONG and len(set(map(str, node.elements))) == 1:
-        one = nested(node.elements[:1], ())
-        return f"torch.full({', '.join([argument(shape, {}), one, *options])})"
-    return f"torch.tensor({', '.join([nested(node.elements, shape), *options])})"
 
 
 def _laid_out(spec: Tensor, node: Node, key: str) -> str:

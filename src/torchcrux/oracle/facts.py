@@ -59,7 +59,7 @@ def observe(payload: Mapping[str, Any]) -> dict[str, Any]:
             if tensor.numel() > SMALL and tensor.layout is torch.strided:
                 samples[key] = _samples(tensor)
             elif tensor.layout is torch.strided:
-                found = _elements(tensor)
+                found = elements_of(tensor)
                 if found is not None:
                     elements[key] = found
 
@@ -139,15 +139,38 @@ def _samples(tensor: Any) -> list[Any]:
     return list(found)
 
 
-def _elements(tensor: Any) -> list[Any] | None:
-    """Row-major elements as JSON can carry them; None for dtypes that have no literal."""
-    import torch
-
+def elements_of(tensor: Any) -> list[Any] | None:
+    """Row-major elements as JSON can carry them, floats in the fewest digits that tell them; None
+    for dtypes that have no literal."""
     dense = tensor.detach().cpu()
     if dense.is_complex() or dense.is_quantized:
         return None
     if dense.is_floating_point():
-        dense = dense.to(torch.float64)
-        return [x if x - x == 0 else str(x) for x in dense.reshape(-1).tolist()]
+        return [x if x - x == 0 else str(x) for x in _shortest(dense.reshape(-1))]
     found: list[Any] = dense.reshape(-1).tolist()
     return found
+
+
+def number(element: Any) -> Any:
+    """An element as it was before `elements_of`."""
+    return float(element) if isinstance(element, str) else element
+
+
+def _shortest(dense: Any) -> list[float]:
+    """The floats of `dense`, each the shortest decimal that is the same in its dtype."""
+    import torch
+
+    wide = dense.to(torch.float64)
+    values: list[float] = wide.tolist()
+    left = [*range(len(values))]
+    for digits in range(1, 10):
+        if not left:
+            break
+        rounded = [float(f"{values[i]:.{digits}g}") for i in left]
+        there = torch.tensor(rounded, dtype=torch.float64).to(dense.dtype).to(torch.float64)
+        same = (there == wide[left]).tolist()
+        for i, value, exact in zip(left, rounded, same, strict=True):
+            if exact:
+                values[i] = value
+        left = [i for i, exact in zip(left, same, strict=True) if not exact]
+    return values

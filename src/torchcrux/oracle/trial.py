@@ -15,11 +15,11 @@ from typing import Any
 
 from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.script import probed
-from torchcrux.oracle.facts import PROBE, measure
+from torchcrux.oracle.facts import PROBE, elements_of, measure, number
 from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
-from torchcrux.program.ir import Node, Op
+from torchcrux.program.ir import Node, Op, Value
 from torchcrux.program.serial import spec_from_json, spec_to_json
 from torchcrux.program.spec import Number, Sequence, Tensor
 from torchcrux.run import Pool, Status, Task
@@ -27,6 +27,9 @@ from torchcrux.run import Pool, Status, Task
 TRY = "torchcrux.oracle.trial:try_all"
 MOST_CALLS = 64
 """Longer programs are not tried: an eager run of them is no longer next to nothing."""
+
+MOST_LISTED = 4096
+"""Elements of a stored input among which those that matter are looked for."""
 
 
 def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
@@ -46,11 +49,21 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     results: list[dict[str, Any] | None] = []
     for text in payload["texts"]:
         specs: dict[str, Any] = {}
+        elements: dict[str, Any] = {}
 
-        def probe(name: str, value: Any, specs: dict[str, Any] = specs) -> None:
+        def probe(
+            name: str,
+            value: Any,
+            specs: dict[str, Any] = specs,
+            elements: dict[str, Any] = elements,
+        ) -> None:
             spec = measure(value)
             if spec is not None:
                 specs[name] = spec_to_json(spec)
+            if name in payload.get("listed", ()):
+                found = elements_of(value)
+                if found is not None:
+                    elements[name] = found
 
         module = main_module(path, **{PROBE: probe})
         try:
@@ -62,7 +75,7 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
                 results.append(None)
                 continue
         told = sorted({str(warning.message) for warning in warned})
-        results.append({"specs": specs, "warnings": told})
+        results.append({"specs": specs, "warnings": told, "elements": elements})
     return results
 
 
@@ -114,7 +127,18 @@ class Trials:
         data: dict[str, Listed[str]] = {}
         for draft in fresh.values():
             data.update(self.values.sources(draft.program))
-        payload = {"texts": list(fresh), "data": data, "eager": self.eager}
+        listed = {
+            node.name
+            for draft in fresh.values()
+            for node in draft.program.inputs
+            if _is_listed(node)
+        }
+        payload = {
+            "texts": list(fresh),
+            "data": data,
+            "eager": self.eager,
+            "listed": sorted(listed),
+        }
         task = Task(TRY, payload, timeout=self.timeout)
         (outcome,) = self.pool.run([task])
         if outcome.status is Status.DONE:
@@ -132,10 +156,28 @@ class Trials:
         if known is None or not usual.issuperset(known["warnings"]):
             return None
         program, specs = draft.program, known["specs"]
-        nodes = tuple(_measured(node, specs) for node in program.nodes)
+        listed = known.get("elements", {})
+        nodes = tuple(_listed(_measured(node, specs), listed) for node in program.nodes)
         if any(map(_empties, program.nodes, nodes)):
             return None  # what holds nothing shows nothing
         return replace(draft, program=replace(program, nodes=nodes))
+
+
+def _is_listed(node: Node) -> bool:
+    """Whether the numbers of an input, too many to be asked of every value, are to be told."""
+    return (
+        isinstance(node.spec, Tensor)
+        and node.value is Value.STORED
+        and not node.elements
+        and not (node.spec.form or node.spec.lengths)
+        and node.spec.elements <= MOST_LISTED
+    )
+
+
+def _listed(node: Node, listed: Mapping[str, Any]) -> Node:
+    if node.name not in listed or not _is_listed(node):
+        return node
+    return replace(node, elements=tuple(map(number, listed[node.name])))
 
 
 def _empties(before: Node, after: Node) -> bool:

@@ -22,6 +22,7 @@ from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
 from torchcrux.passes.registrations import Registrations
+from torchcrux.passes.scattered import Scattered
 from torchcrux.passes.sharing import Sharing
 from torchcrux.passes.sizes import CallSizes, Sizes
 from torchcrux.passes.spelling import PublicNames
@@ -45,6 +46,7 @@ ALL: tuple[Pass, ...] = (
     ConstantValues(),
     LiteralValues(),
     Parts(),
+    Scattered(),
     Sizes(),
     Arguments(),
     Dimensions(),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from torchcrux.emit.literals import MOST_WRITTEN
 from torchcrux.passes.base import Draft, Edit
+from torchcrux.passes.scattered import MOST_FILLED, Ramp, may_be_ramp
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Node, Program, Value
 from torchcrux.program.spec import Sequence, Spec, Tensor, tensors
@@ -81,10 +83,6 @@ class SetValue:
             Value.STORED: "stored",
         }
         return f"{self.name} {what[self.value]}"
-
-
-MOST_FILLED = 65_536
-"""Elements; what is larger would take long to print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +230,8 @@ class ConstantValues:
                 if node.value in (Value.STORED, Value.LITERAL):
                     yield SetValue(node.name, value)
         for node in draft.program.inputs:
+            if may_be_ramp(node):
+                yield from (Ramp(node.name), Ramp(node.name, down=True))
             if node.value is not Value.STORED or not isinstance(node.spec, Tensor):
                 continue
             if not node.spec.form and node.spec.elements <= MOST_FILLED:
@@ -248,5 +248,5 @@ class LiteralValues:
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.inputs:
-            if node.value is Value.STORED and node.elements:
+            if node.value is Value.STORED and 0 < len(node.elements) <= MOST_WRITTEN:
                 yield SetValue(node.name, Value.LITERAL)

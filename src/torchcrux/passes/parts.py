@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
+from torchcrux.passes.scattered import kept_inputs, values_known
 from torchcrux.passes.trying import Asking, Runs
 from torchcrux.program.dimensions import block, reshaped
-from torchcrux.program.ir import Node, Value
+from torchcrux.program.ir import Value
 from torchcrux.program.spec import Tensor
 
 
@@ -25,7 +26,7 @@ class Part:
         changes = {}
         for name, dim in self.where:
             node = draft.program.by_name.get(name)
-            if node is None or not _has_parts(node):
+            if node is None or not values_known(node):
                 return draft
             spec = node.spec
             assert isinstance(spec, Tensor)
@@ -56,13 +57,15 @@ class Parts:
         return iter(())
 
     def search(self, draft: Draft, runs: Runs) -> Asking:
+        (measured,) = runs([draft])
+        draft = before = draft if measured is None else measured
         while True:
             told = runs([part.apply(draft) for part in _parts(draft)])
             smaller = [one for one in told if one is not None and one != draft]
             fails = (yield smaller) if smaller else ()
             best = next((one for one, same in zip(smaller, fails, strict=True) if same), None)
             if best is None:
-                return draft
+                return before if kept_inputs(draft.program) else draft
             draft = best
 
     def neighbours(self, draft: Draft, runs: Runs) -> list[Edit]:
@@ -76,7 +79,7 @@ def _parts(draft: Draft) -> Iterator[Part]:
     the same size there."""
     sized: dict[int, list[tuple[str, int]]] = {}
     for node in draft.program.inputs:
-        if _has_parts(node) and isinstance(node.spec, Tensor):
+        if values_known(node) and isinstance(node.spec, Tensor):
             for dim, size in enumerate(node.spec.shape):
                 sized.setdefault(size, []).append((node.name, dim))
     for size, places in sized.items():
@@ -92,15 +95,3 @@ def _halves(where: tuple[tuple[str, int], ...], size: int) -> Iterator[Part]:
     half = size // 2
     for start, stop in dict.fromkeys([(0, half), (half, size), (1, size)]):
         yield Part(where, start, stop)
-
-
-def _has_parts(node: Node) -> bool:
-    spec = node.spec
-    return (
-        isinstance(spec, Tensor)
-        and node.value in (Value.STORED, Value.LITERAL)
-        and len(node.elements) == spec.elements
-        and len(set(map(str, node.elements))) > 1  # else any part is as good as the first
-        and spec.is_contiguous
-        and not (spec.form or spec.lengths or spec.conj)
-    )

@@ -8,6 +8,7 @@ multiple mostly a product, and eager, which costs next to nothing on a few calls
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -18,6 +19,7 @@ from torchcrux.program.spec import Number, Sequence, Spec, Tensor, contiguous_st
 
 Changes = Mapping[Place, int]
 Shape = tuple[int, ...]
+Element = int | float | bool | complex | str
 
 MOST_FACTORS = 6
 """Distinct products of a size that are tried together with it; more share no call in practice."""
@@ -79,8 +81,7 @@ def _with(node: Node, wanted: Mapping[Path, int]) -> Node:
             if node.value is Value.LITERAL and len(set(map(str, elements))) == 1:
                 elements = elements[:1] * math.prod(shape)
             elif node.value is Value.LITERAL:
-                corner = block(spec.shape, (0,) * len(shape), shape)
-                elements = tuple(elements[i] for i in corner)
+                elements = _corner(elements, spec.shape, shape)
             return replace(node, spec=reshaped(spec, shape), elements=elements)
         case Sequence(items):
             changed: list[Spec] = []
@@ -95,6 +96,16 @@ def _with(node: Node, wanted: Mapping[Path, int]) -> Node:
         case Number() as number:
             return replace(node, spec=replace(number, value=wanted[("value",)]))
     return node
+
+
+def _corner(elements: tuple[Element, ...], old: Shape, new: Shape) -> tuple[Element, ...]:
+    """The elements that stay where they are in another shape; what is added is as most are."""
+    (most, _), *_ = Counter(elements).most_common(1)
+    made = [most] * math.prod(new)
+    common, start = tuple(map(min, old, new)), (0,) * len(new)
+    for place, there in zip(block(new, start, common), block(old, start, common), strict=True):
+        made[place] = elements[there]
+    return tuple(made)
 
 
 def block(shape: tuple[int, ...], starts: tuple[int, ...], smaller: tuple[int, ...]) -> list[int]:
