@@ -54,7 +54,6 @@ def function(
     program: Program, names: Mapping[str, str], around: Around, probe: str | None = None
 ) -> list[str]:
     """The lines of ``def f(...)``. With `probe` it is called after each call; see script.probed."""
-    around.taken.update(names.values())
     result: Arg = tuple(map(Ref, program.outputs))
     if len(program.outputs) == 1:
         result = Ref(program.outputs[0])
@@ -67,6 +66,7 @@ def function(
                 written = _scoped([(node.regions, [line]) for node, line in pieces])
             last = f"return {', '.join([names[name] for name in program.outputs])}"
             return [head, *indented([*written, last])]
+    around.taken.update(names.values())
     lines = block(program, names, result, around, probe)
     return [head, *indented(lines if probe else inlined(rolled(lines)))]
 

@@ -10,6 +10,9 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 def folded(lines: Iterable[str]) -> list[str]:
     """`lines` of code, each statement on as many lines as it needs."""
+    lines = [*lines]
+    if max(map(len, lines), default=0) <= WIDTH:
+        return lines
     found: list[str] = []
     for line in lines:
         if len(line) <= WIDTH or line.lstrip().startswith("#"):

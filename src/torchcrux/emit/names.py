@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from torchcrux.emit.calls import rebinds
-from torchcrux.emit.plainly import is_long, plain_variables
+from torchcrux.emit.plainly import PlainVariables, is_long
 from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.program.spec import Number, Sequence
 
@@ -28,7 +28,7 @@ def variables(program: Program, fixed: Mapping[str, str] | None = None) -> Mappi
     """A Python variable for each node of `program`. `fixed` are nodes whose text is given, and
     must not be used for others."""
     if fixed is None and is_long(program):
-        return plain_variables(program, _TAKEN)
+        return PlainVariables(program, _TAKEN)
     names: dict[str, str] = dict(fixed or {})
     used = set(names.values())
     counts: dict[str, int] = {}

@@ -7,16 +7,18 @@ program in this sense, however many calls it has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from operator import eq
+from typing import Any
 
 from torchcrux.emit.calls import argument, expression, rebinds, statement
 from torchcrux.program.ir import Node, Program
 
 LONG = 1000
 """Calls; printing fewer takes less than a twentieth of a second."""
-_LONG, _LINE, _NAME = "long", "line", "name"
+_LONG, _LINE = "long", "line"
 
 
 def is_long(program: Program) -> bool:
@@ -26,16 +28,31 @@ def is_long(program: Program) -> bool:
     return bool(known)
 
 
-def plain_variables(program: Program, taken: frozenset[str]) -> Mapping[str, str]:
-    """A variable for each node of a long program. None of them is `taken`."""
-    known: Mapping[str, str] | None = program.told.get(_NAME)
-    if known is None:
-        for node in program.nodes:
-            if _NAME not in node.told:
-                # `fx` gives no two nodes of a graph one name, and none that ends so.
-                node.told[_NAME] = f"{node.name}__" if node.name in taken else node.name
-        known = program.told[_NAME] = {node.name: node.told[_NAME] for node in program.nodes}
-    return known
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainVariables(Mapping[str, str]):
+    """A variable for each node of a long program, told when it is asked for: as its name, unless
+    that means something else. `fx` gives no two nodes of a graph one name, and none that ends as
+    those here."""
+
+    program: Program
+    taken: frozenset[str]
+
+    def __getitem__(self, name: str) -> str:
+        if name in self.taken:
+            return f"{self.program.by_name[name].name}__"
+        return name
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self.program.by_name else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.program.by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.program.by_name)
+
+    def __len__(self) -> int:
+        return len(self.program.nodes)
 
 
 def plain_lines(
@@ -65,7 +82,8 @@ def _line(node: Node, names: Mapping[str, str]) -> str:
 
 
 def _is_loop(program: Program) -> bool:
-    """Whether most calls are of the target that the call before is of."""
-    targets = [node.target for node in program.calls]
+    """Whether most calls, of those in the middle, are of the target that the call before is of."""
+    start = (program.operations - LONG) // 2
+    targets = [node.target for node in program.calls[start : start + LONG]]
     alike: int = sum(map(eq, targets, islice(targets, 1, None)))
     return 2 * alike > len(targets)

@@ -14,7 +14,7 @@ from torchcrux.emit.random import name_of
 from torchcrux.oracle.message import stem
 from torchcrux.program.ir import Node, Program
 
-_PAIRS = "pairs of stems"
+_PAIRS = "stems"
 
 
 def stems(names: Iterable[str]) -> list[str]:
@@ -35,15 +35,21 @@ def renamed(program: Program) -> list[tuple[str, str]]:
         for name in (variable, f"l_{variable}_", f"L_{variable}_"):
             found.add((stem(name), stem(node.name)))
     if is_long(program):  # then the variable of a call is always the same
-        for node in program.calls:
-            if _PAIRS not in node.told:
-                node.told[_PAIRS] = _pairs(node, names[node.name])
-        told = {node.told[_PAIRS] for node in program.calls}
+        try:
+            told = {node.told[_PAIRS] for node in program.calls}
+        except KeyError:
+            for node in program.calls:
+                node.told.setdefault(_PAIRS, _pairs(node, names[node.name]))
+            told = {node.told[_PAIRS] for node in program.calls}
     else:
         told = {_pairs(node, names[node.name]) for node in program.calls}
-    return sorted(found.union(*told))
+    for pairs in told:
+        variable, called, old = pairs.split()
+        found |= {(variable, old), (called, old)}
+    return sorted(found)
 
 
-def _pairs(node: Node, variable: str) -> tuple[tuple[str, str], ...]:
-    old = stem(node.name)
-    return (stem(variable), old), (stem(name_of(node)), old)
+def _pairs(node: Node, variable: str) -> str:
+    """The stems of the variable, of what is called and of the captured name: as a text, which of
+    all things is told from others the fastest."""
+    return f"{stem(variable)} {stem(name_of(node))} {stem(node.name)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, compress
 
 from torchcrux.program.ir import Dataflow, Node, Op, Program, Value
 from torchcrux.program.spec import Nothing, Opaque, Sequence, Tensor
@@ -19,9 +19,13 @@ class Uncuttable(ValueError):
     """The subset needs a value that cannot be passed as an argument."""
 
 
+_AS_NUMBERS = bytes.maketrans(b"01", b"\0\1")
+
+
 def positions(mask: int) -> list[int]:
     """The set bits of `mask`, ascending."""
-    return [i for i, bit in enumerate(reversed(bin(mask)[2:])) if bit == "1"]
+    bits = bin(mask)[:1:-1].encode().translate(_AS_NUMBERS)
+    return [*compress(range(len(bits)), bits)]
 
 
 def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Program:
@@ -50,7 +54,9 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
     )
     if not results:
         results = tuple(nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor))[:1]
-    return Program((*inputs, *calls), results)
+    program = Program((*inputs, *calls), results)
+    vars(program).update(inputs=inputs, calls=calls)  # known, and slow to tell apart again
+    return program
 
 
 def _with_their_tuples(flow: Dataflow, kept: list[int]) -> list[int]:
