@@ -85,6 +85,10 @@ class Compiler:
     def settle(self):
         """What fails here always fails."""
 
+    def suspect(self, draft):
+        """No numbers are compared here."""
+        return ""
+
     def ask(self, drafts):
         answers = []
         for one in drafts:
