@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from torchcrux.capturing.script import run_script
 from torchcrux.pools import open_pool
@@ -209,8 +210,15 @@ CASES = {
 }
 
 
+class Scripts(SingleFileSnapshotExtension):
+    """A whole repro in a file of its own; written anew with ``--snapshot-update``."""
+
+    _write_mode = WriteMode.TEXT
+    _file_extension = file_extension = "txt"  # the name before and since syrupy 5
+
+
 @pytest.mark.parametrize(("body", "needed"), CASES.values(), ids=CASES)
-def test_it_is_in_the_repro(tmp_path, body, needed, monkeypatch):
+def test_it_is_in_the_repro(tmp_path, body, needed, monkeypatch, snapshot):
     monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
     path = tmp_path / "script.py"
     path.write_text(HEAD + textwrap.dedent(body))
@@ -223,3 +231,4 @@ def test_it_is_in_the_repro(tmp_path, body, needed, monkeypatch):
     assert result.operations.final == 1
     for text in needed:
         assert text in result.text
+    assert result.text == snapshot(extension_class=Scripts)
