@@ -328,3 +328,10 @@ def test_rounding_is_no_remainder_of_a_gross_error():
     assert not is_slip(fine, rounding) and not is_slip(None, rounding)
     half = eager.to(torch.bfloat16)
     assert is_slip(gross, compare([half], [half * 1.03]))
+
+
+def test_what_may_be_rounding_does_not_hide_a_later_gross_error():
+    eager = torch.linspace(0.5, 2, 100)
+    rounded = eager * (1 + 1e-5)
+    assert compare([eager] * 3, [rounded, eager.flip(0), rounded]).index == 1
+    assert compare([eager] * 3, [eager, rounded, rounded]).index == 1

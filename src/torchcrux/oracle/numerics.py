@@ -76,6 +76,7 @@ def compare(
     stride: bool = False,
 ) -> Mismatch | None:
     """The first difference that counts between two flat sequences of leaves; None if none does.
+    One that is as small as rounding stands back behind a later one that is not.
 
     Leaves are tensors, numbers, None or anything with ``==``. `reference` are those of a run on
     `upcast` inputs; where it is missing, or has another shape, the tolerances alone decide.
@@ -90,11 +91,13 @@ def compare(
     truths: Sequence[Any] = (
         reference if reference is not None and len(reference) == len(eager) else [None] * len(eager)
     )
+    slight: Mismatch | None = None
     for index, (one, two, truth) in enumerate(zip(eager, compiled, truths, strict=True)):
         found = _leaf(index, one, two, truth, limits, stride)
-        if found is not None:
+        if found is not None and not found.slight:
             return found
-    return None
+        slight = slight or found
+    return slight
 
 
 def upcast(value: Any) -> Any:
