@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer
 from torchcrux.passes import ALL, Draft
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Node, Op, Program, Ref, Region, Value

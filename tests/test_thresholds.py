@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from torchcrux.certificate import certificate
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer
 from torchcrux.passes.arguments import DropArgument, SetArgument
 from torchcrux.passes.base import Draft
 from torchcrux.passes.context import SetContext

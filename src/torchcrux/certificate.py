@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torchcrux.explain.words import Words, says_much
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer
 from torchcrux.passes import Draft, Edit
 from torchcrux.passes.context import SetContext
 from torchcrux.passes.dtype import Cast

@@ -9,9 +9,10 @@ from functools import partial
 
 from torchcrux.certificate import Certificate
 from torchcrux.explain.explanation import Explanation, Layers, explanation, layers
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.failure import Kind
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.oracle.verify import difference
 from torchcrux.output import FRESH_RUNS, Output
 from torchcrux.passes import Draft

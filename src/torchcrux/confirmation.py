@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchcrux.core.journal import Journal
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.oracle.verify import difference
 from torchcrux.output import FRESH_RUNS, Output
 from torchcrux.passes import Draft

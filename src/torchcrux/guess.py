@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import Draft, Pass
 from torchcrux.passes.arguments import Arguments
 from torchcrux.passes.data import PlainValues

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchcrux.explain.note import conditions, note
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import normalised
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.oracle.verify import Fresh, Run, difference
 from torchcrux.passes import Draft
 from torchcrux.pools import constants

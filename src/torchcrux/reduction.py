@@ -19,9 +19,10 @@ from torchcrux.core.search.masks import Search, everything
 from torchcrux.core.search.merge import few, merge
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.hints import hinted
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.scattered import kept_inputs

@@ -15,10 +15,11 @@ from torchcrux.case import Case
 from torchcrux.conclusion import conclude
 from torchcrux.confirmation import Confirmation
 from torchcrux.core.journal import Journal
+from torchcrux.oracle.answer import Flaky
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import REPEATS, Flaky, Oracle
+from torchcrux.oracle.oracle import REPEATS, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
 from torchcrux.oracle.steadiness import unsteady
 from torchcrux.oracle.values import EagerFails, Values, ValuesLost

@@ -8,9 +8,9 @@ from torchcrux.explain.explanation import explanation, layers
 from torchcrux.explain.layers import LADDER
 from torchcrux.explain.near import MOST, near
 from torchcrux.explain.note import conditions
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer
 from torchcrux.passes.base import Draft
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Op, Program, Ref, Value

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from torchcrux.core.journal import Journal
+from torchcrux.oracle.answer import Flaky
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Flaky, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes.base import Draft
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Node, Op, Program, Ref

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torchcrux.emit.script import script
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer
 from torchcrux.oracle.trial import Trials, try_all
 from torchcrux.passes import Draft
 from torchcrux.program.context import Context

@@ -9,8 +9,9 @@ from types import MappingProxyType
 from torchcrux.explain.layers import ladder, settings
 from torchcrux.explain.near import Miss, near, nearest
 from torchcrux.explain.together import grouped
+from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.oracle import Answer, Oracle
+from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes.base import Draft
 from torchcrux.program.literals import Place
 

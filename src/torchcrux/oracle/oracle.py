@@ -19,6 +19,7 @@ from torchcrux.core.journal import Journal
 from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.random import draws
 from torchcrux.emit.script import script
+from torchcrux.oracle.answer import Answer, Flaky, from_json, to_json
 from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.deadly import death
 from torchcrux.oracle.divergence import with_all_values
@@ -42,26 +43,6 @@ REPEATS = 3
 LEAST_LIMIT = 3.0
 LIMIT_FACTOR = 10.0
 """A candidate of a hang has so many seconds, or so many times what the slowest passing one took."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A verdict on a draft, the text that was judged, and what happened instead."""
-
-    verdict: Verdict
-    text: str = ""
-    failure: Failure | None = None
-    reason: str = ""
-    seconds: float = 0.0
-
-
-class Flaky(Exception):
-    """What failed does not fail always."""
-
-    def __init__(self, draft: Draft, seen: Frequency) -> None:
-        super().__init__(f"it failed {seen} times")
-        self.draft = draft
-        self.seen = seen
 
 
 @dataclass
@@ -167,7 +148,7 @@ class Oracle:
             key = self._key(text, data)
             known = self._known(key)
             if known is not None:
-                answers[i] = _from_json(text, known)
+                answers[i] = from_json(text, known)
             elif key in waiting:
                 waiting[key].append(i)
             else:
@@ -233,7 +214,7 @@ class Oracle:
 
     def _record(self, key: str, task: Task, answer: Answer) -> None:
         """Unless that was done as soon as it was known."""
-        known = {**_to_json(answer), "limit": task.payload.get("limit")}
+        known = {**to_json(answer), "limit": task.payload.get("limit")}
         if answer.verdict is not Verdict.BROKEN and self.journal.get(key) != known:
             self.journal.record(key, known)
 
@@ -401,7 +382,7 @@ class Oracle:
             return self._of_death(task, text, outcome)
         match outcome.status:
             case Status.DONE:
-                return _from_json(text, outcome.value)
+                return from_json(text, outcome.value)
             case Status.SIGNALLED | Status.EXITED:
                 return Answer(Verdict.DIFFERENT, text, reason=f"the process ended: {outcome.code}")
             case Status.TIMED_OUT:
@@ -426,23 +407,3 @@ class Oracle:
         )
         verdict = Verdict.SAME if different is None else Verdict.DIFFERENT
         return Answer(verdict, text, found.failure, different or "", outcome.seconds)
-
-
-def _to_json(answer: Answer) -> dict[str, Any]:
-    return {
-        "verdict": answer.verdict.value,
-        "failure": None if answer.failure is None else answer.failure.to_json(),
-        "reason": answer.reason,
-        "seconds": answer.seconds,
-    }
-
-
-def _from_json(text: str, data: Mapping[str, Any]) -> Answer:
-    failure = data.get("failure")
-    return Answer(
-        Verdict(data["verdict"]),
-        text,
-        None if failure is None else Failure.from_json(failure),
-        data.get("reason", ""),
-        data.get("seconds", 0.0),
-    )
