@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from torchcrux.oracle.divergence import MOST_ELEMENTS, first_difference, with_all_values
@@ -52,5 +54,17 @@ def draft(size):
 
 
 def test_all_tensors_are_returned_unless_there_is_no_room_for_them():
-    assert with_all_values(draft(4)).program.outputs == ("out", "end")
+    whole, names = with_all_values(draft(4))
+    assert whole.program.outputs == names == ("out", "end")
     assert with_all_values(draft(MOST_ELEMENTS)) is None
+
+
+def test_what_may_be_written_to_is_copied_at_once():
+    one = draft(4)
+    end = replace(one.program.by_name["end"], target="torch.cos_")
+    whole, names = with_all_values(one.with_nodes(end=end))
+    assert names == ("out", "end")
+    assert [node.name for node in whole.program.calls] == [
+        *("pair", "out", "out_as_it_was", "end", "end_as_it_was")
+    ]
+    assert whole.program.outputs == ("out_as_it_was", "end_as_it_was")

@@ -7,24 +7,50 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torchcrux.emit.random import writes
 from torchcrux.oracle.failure import Kind
 from torchcrux.passes.base import Draft
+from torchcrux.program.ir import Node, Op, Ref
 from torchcrux.program.spec import Tensor
 
 MOST_ELEMENTS = 2**25
 """Of all values together; they are held three times."""
 
 
-def with_all_values(draft: Draft) -> Draft | None:
-    """`draft` that returns what each of its calls computes; None if that is too much."""
-    computed = {
-        node.name: node.spec.elements
-        for node in draft.program.calls
-        if isinstance(node.spec, Tensor) and node.obstacle is None
-    }
-    if not computed or sum(computed.values()) > MOST_ELEMENTS:
+def with_all_values(draft: Draft) -> tuple[Draft, tuple[str, ...]] | None:
+    """`draft` that returns what each of its calls computes, and the names of these calls; None if
+    that is too much. Where values may be written to later, they are copied at once."""
+    calls = [
+        node for node in draft.program.calls if isinstance(node.spec, Tensor) and not node.obstacle
+    ]
+    elements = sum(node.spec.elements for node in calls if isinstance(node.spec, Tensor))
+    if not calls or elements > MOST_ELEMENTS:
         return None
-    return replace(draft, program=replace(draft.program, outputs=tuple(computed)))
+    names = tuple(node.name for node in calls)
+    program = replace(draft.program, outputs=names)
+    if any(writes(node) for node in draft.program.calls):
+        copies = {node.name: _copy(node) for node in calls}
+        nodes = [
+            one
+            for node in program.nodes
+            for one in (node, copies.get(node.name))
+            if one is not None
+        ]
+        program = replace(
+            program, nodes=tuple(nodes), outputs=tuple(copies[name].name for name in names)
+        )
+    return replace(draft, program=program), names
+
+
+def _copy(node: Node) -> Node:
+    return Node(
+        f"{node.name}_as_it_was",
+        Op.METHOD,
+        "clone",
+        (Ref(node.name),),
+        spec=node.spec,
+        regions=node.regions,
+    )
 
 
 def first_difference(payload: Mapping[str, Any]) -> dict[str, Any]:

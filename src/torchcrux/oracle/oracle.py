@@ -186,9 +186,10 @@ class Oracle:
         """The call whose value is wrong first, where numbers are; empty if that is not known. It is
         asked once, and what it costs is a question."""
         usual = self.accuracy and not self.attribute and not draft.context.backward
-        whole = with_all_values(draft) if usual else None
-        if whole is None:
+        found = with_all_values(draft) if usual else None
+        if found is None:
             return ""
+        whole, names = found
         self.values.ensure([whole])
         try:
             text = self.text(whole)
@@ -203,7 +204,7 @@ class Oracle:
             self.queries += 1
             known = {"index": outcome.value["index"] if outcome.status is Status.DONE else None}
             self.journal.record(key, known)
-        index, names = known["index"], whole.program.outputs
+        index = known["index"]
         return names[index] if index is not None and index < len(names) else ""
 
     def fault(self) -> Answer:
