@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from torchcrux import _torch
+from torchcrux.capturing import _torch
 from torchcrux.capturing.arguments import held, versions, with_arguments
 from torchcrux.capturing.context import surroundings
 from torchcrux.capturing.lower import lower

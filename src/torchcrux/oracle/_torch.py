@@ -27,6 +27,45 @@ from torch import nn
 from torchcrux import _torch, machine
 
 
+def skip_guard_profiling() -> None:
+    """Do without a number for torch's own log, for which each compilation flushes the processor's
+    caches: `torch._dynamo.guards.profile_guard_manager`, 2.9 to 2.13, some 50 ms each.
+    """
+    guards: Any = importlib.import_module("torch._dynamo.guards")
+    if hasattr(guards, "profile_guard_manager"):
+        guards.profile_guard_manager = lambda *_: 0.0
+
+
+def probe_instruction_sets() -> None:
+    """Find out once, before any fork, which vector instructions Inductor's C++ code may use.
+
+    Each process that compiles would otherwise build and load a test program for each of those that
+    the processor has. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached),
+    `supported_vec_isa_list` and `x86_isa_checker`, 2.4 to 2.13. The test programs are built side by
+    side, by forks of this process.
+    """
+    module = importlib.import_module("torch._inductor.cpu_vec_isa")
+    has = set(getattr(module, "x86_isa_checker", list)())
+    children = []
+    for isa in getattr(module, "supported_vec_isa_list", ()):
+        if not has.issuperset(str(isa).split()):
+            continue
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                bool(isa)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    probe = getattr(module, "valid_vec_isa_list", None)
+    if probe is not None:
+        probe()
+
+
 def _small(x: torch.Tensor) -> torch.Tensor:
     # Dynamo imports more for a function of Python's than for an operator.
     return nn.functional.silu(x + 1).sum()
@@ -40,7 +79,7 @@ def compile_once(backend: str = "aot_eager") -> None:
     """
     # Interpreters of graphs have a progress bar, whose monitor is a thread; no fork can have it.
     importlib.import_module("torch.hub").tqdm.monitor_interval = 0
-    _torch.skip_guard_profiling()
+    skip_guard_profiling()
     state = torch.random.get_rng_state()
     try:
         compiled: Any = torch.compile(_small, backend=backend)
@@ -60,7 +99,7 @@ def prepare_inductor() -> None:
     cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     cache.mkdir(parents=True, exist_ok=True)
     machine.recall(cache)
-    _torch.probe_instruction_sets()
+    probe_instruction_sets()
     machine.keep(cache)
     shutil.copytree(cache, cache.with_name("constants"), dirs_exist_ok=True)
     compile_once("inductor")

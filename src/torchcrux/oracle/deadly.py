@@ -95,7 +95,7 @@ def _limited(limit: float) -> Iterator[None]:
 @contextmanager
 def _told(step: Callable[[str], None]) -> Iterator[None]:
     """Say when the compiler begins and when it is done."""
-    from torchcrux import _torch
+    from torchcrux.capturing import _torch
 
     def around(original: Callable[..., Any], graph: Any, gm: Any, inputs: Any) -> Any:
         step(COMPILING)
