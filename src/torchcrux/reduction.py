@@ -134,7 +134,7 @@ class Reducer:
                     return base
                 instead = answer
                 continue
-            hints = self._hints(base) or self._suspected(base)
+            hints = self._suspected(base) or self._hints(base)
             single = [hint for hint in hints if hint.bit_count() == 1]
             rest = [hint for hint in hints if hint not in single and self.only_hints]
             for some in (single, rest):
