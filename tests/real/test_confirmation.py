@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
+
+from torchcrux.capturing.script import run_script
+from torchcrux.passes import ALL
+from torchcrux.session import Options, reduce_case
 
 pytestmark = pytest.mark.real
 
@@ -31,18 +31,12 @@ torch.compile(f, backend=backend)(torch.ones(3))
 
 def test_a_failure_that_only_children_see_is_left_behind(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "-m", "torchcrux", "run", "--verbose", "--out", "out", "script.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "asking fresh interpreters" in done.stderr
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["verified_runs"] == 3
-    text = (tmp_path / "out" / "repro.py").read_text()
+    caught = run_script(str(tmp_path / "script.py"), (), folder=tmp_path / "caught")
+    said = []
+    cuts = [one for one in ALL if one.name in ("cut", "outputs")]
+    options = Options(jobs=2, passes=cuts, progress=said.append)
+    result = reduce_case(caught.case, tmp_path / "out", options)
+    assert "once more, asking fresh interpreters as well" in said
+    assert (result.status, result.verified_runs) == ("reduced", 3)
     # Both: without sin no child fails, without relu no fresh interpreter does.
-    assert "sin(" in text and "relu(" in text and "exp(" not in text
+    assert "sin(" in result.text and "relu(" in result.text and "exp(" not in result.text

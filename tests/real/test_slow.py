@@ -15,7 +15,7 @@ import time
 import torch
 
 def backend(gm, inputs):
-    time.sleep(sum(node.target is torch.relu for node in gm.graph.nodes))  # seconds
+    time.sleep(sum(0.5 for node in gm.graph.nodes if node.target is torch.relu))
     return gm.forward
 
 def f(x):
@@ -45,18 +45,18 @@ def run(folder, check, *options):
 def test_the_time_that_a_script_names_is_the_bound(tmp_path):
     check = """
 seconds = time.perf_counter() - start
-if seconds > 2.5:
-    raise SystemError(f"compiled in {seconds:.1f} s, but 2.5 s are the most")
+if seconds > 1.25:
+    raise SystemError(f"compiled in {seconds:.1f} s, but 1.25 s are the most")
 """
     done, out = run(tmp_path, check)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "slow_compile"
     assert result["operations"]["final"] == 3
-    assert "assert took < 2.5" in (out / "repro.py").read_text()
+    assert "assert took < 1.25" in (out / "repro.py").read_text()
 
 
 def test_what_is_fast_enough_is_no_failure(tmp_path):
     done, _ = run(tmp_path, "", "--check", "slow", "--bound", "30")
     assert done.returncode == 1
-    assert "slowest compilation took 4" in done.stdout + done.stderr
+    assert "slowest compilation took 2" in done.stdout + done.stderr
