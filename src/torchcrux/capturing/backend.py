@@ -6,13 +6,15 @@ from there, and the source of any other comes along.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import os
 import re
 import sys
 import sysconfig
 import types
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torchcrux.capturing.expression import Expressions, Inexpressible
@@ -75,11 +77,23 @@ def installed(module: types.ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if file is None and not hasattr(module, "__path__"):
         return True
-    places = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    found = [Path(file)] if file else [Path(entry) for entry in module.__path__]
-    if any(path.is_relative_to(place) for path in found for place in places if place):
+    found = [file] if file else list(module.__path__)
+    if any(str(Path(path).absolute()).startswith(_places()) for path in found):
         return True
-    return name.partition(".")[0] in importlib.metadata.packages_distributions()
+    return name.partition(".")[0] in _distributed()
+
+
+@functools.cache
+def _places() -> tuple[str, ...]:
+    """Where this interpreter has its library and what is installed."""
+    keys = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({f"{sysconfig.get_path(key)}{os.sep}" for key in keys})
+
+
+@functools.cache
+def _distributed() -> Mapping[str, list[str]]:
+    """The top-level modules of installed distributions: reading all their files takes long."""
+    return importlib.metadata.packages_distributions()
 
 
 def _label(function: Any) -> str:
