@@ -15,6 +15,7 @@ import sysconfig
 import types
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torchcrux.capturing.expression import Expressions, Inexpressible
