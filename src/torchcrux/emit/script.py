@@ -77,13 +77,7 @@ def script(
     calls = _with_inner(calls, inner)
     if bound is not None:
         on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
-        module, calls = measured(
-            calls,
-            compiler(context)[1],
-            bound,
-            backward=context.backward,
-            on_device=on_device,
-        )
+        module, calls = measured(calls, compiler(context)[1], bound, on_device=on_device)
     inputs, calls = repeated(inputs, calls, context, times)
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
