@@ -16,6 +16,13 @@ from typing import Any
 
 import torch
 
+from torchcrux.torch_modules import (
+    DYNAMO_CONFIG,
+    FUNCTORCH_CONFIG,
+    INDUCTOR_CONFIG,
+    OUTPUT_GRAPH,
+)
+
 
 def operator_name(function: Any) -> str | None:
     """The dotted name of a dispatcher operator, overload or higher-order operator; else None.
@@ -36,9 +43,6 @@ def operator_name(function: Any) -> str | None:
 
 set_grad_enabled: Any = torch._C._set_grad_enabled
 """What Dynamo calls in a graph where the grad mode changes; 2.0 and newer."""
-
-
-OUTPUT_GRAPH = "torch._dynamo.output_graph"
 
 
 def is_fullgraph(output_graph: Any) -> bool:
@@ -110,7 +114,7 @@ def registered_backend(name: str) -> Any:
     return None if registry is None else registry._COMPILER_FNS.get(name)
 
 
-CONFIG_MODULES = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
+CONFIG_MODULES = (DYNAMO_CONFIG, INDUCTOR_CONFIG, FUNCTORCH_CONFIG)
 
 
 def config_changes(module: Any) -> dict[str, Any]:

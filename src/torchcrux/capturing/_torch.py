@@ -13,10 +13,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from torchcrux._torch import OUTPUT_GRAPH
+from torchcrux.torch_modules import CONVERT_FRAME, OUTPUT_GRAPH
 
 Undo: TypeAlias = Callable[[], None]
-CONVERT_FRAME = "torch._dynamo.convert_frame"
 
 
 @dataclass(frozen=True, slots=True)

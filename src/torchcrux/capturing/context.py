@@ -20,6 +20,7 @@ from torchcrux.capturing.backend import backend_of, installed
 from torchcrux.capturing.expression import Expressions, Inexpressible
 from torchcrux.emit.calls import quoted
 from torchcrux.program.context import Context
+from torchcrux.torch_modules import DYNAMO_CONFIG, INDUCTOR_CONFIG
 
 # Where to write, how much to tell and what to reuse: none of it decides what is compiled.
 _BYSTANDERS = re.compile(
@@ -116,13 +117,9 @@ def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, 
         for key, value in sorted(_torch.config_changes(module).items()):
             if _BYSTANDERS.search(key):
                 continue
-            if (
-                name == "torch._dynamo.config"
-                and key in _BY_DYNAMIC
-                and arguments.dynamic is not None
-            ):
+            if name == DYNAMO_CONFIG and key in _BY_DYNAMIC and arguments.dynamic is not None:
                 continue
-            if name == "torch._inductor.config" and key in arguments.options:
+            if name == INDUCTOR_CONFIG and key in arguments.options:
                 continue
             if is_literal(value):
                 text = quoted(value) if isinstance(value, str) else repr(value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import types
 
+from torchcrux.torch_modules import EVAL_FRAME
+
 _OURS = ("torchcrux.capturing.", "torchcrux._torch")
-_SHIELD = "torch._dynamo.eval_frame"  # what calls us there is what keeps Dynamo off our code
 
 
 def strip(error: BaseException | None) -> None:
@@ -25,7 +26,8 @@ def without_our_frames(traceback: types.TracebackType | None) -> types.Traceback
     while entry is not None:
         if str(entry.tb_frame.f_globals.get("__name__", "")).startswith(_OURS):
             ours = True
-            if kept and kept[-1].tb_frame.f_globals.get("__name__") == _SHIELD:
+            # What calls us there is what keeps Dynamo off our code.
+            if kept and kept[-1].tb_frame.f_globals.get("__name__") == EVAL_FRAME:
                 kept.pop()
         else:
             kept.append(entry)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from torchcrux.capturing.imports import PostImport
 from torchcrux.capturing.records import Records
 from torchcrux.capturing.standby import Standby
+from torchcrux.torch_modules import CONVERT_FRAME, OUTPUT_GRAPH
 
 if TYPE_CHECKING:
     from torchcrux.capturing.hook import Watcher
     from torchcrux.capturing.watched import Checker
-
-OUTPUT_GRAPH = "torch._dynamo.output_graph"
-CONVERT_FRAME = "torch._dynamo.convert_frame"
 
 
 class Watching:

@@ -1,0 +1,13 @@
+"""Names of private modules of PyTorch, for code that must not import torch to know them.
+
+They are the same in 2.9 to 2.13. What is used of these modules stands in `_torch.py`.
+"""
+
+from __future__ import annotations
+
+OUTPUT_GRAPH = "torch._dynamo.output_graph"
+CONVERT_FRAME = "torch._dynamo.convert_frame"
+EVAL_FRAME = "torch._dynamo.eval_frame"
+DYNAMO_CONFIG = "torch._dynamo.config"
+INDUCTOR_CONFIG = "torch._inductor.config"
+FUNCTORCH_CONFIG = "torch._functorch.config"
