@@ -15,7 +15,7 @@ from torchcrux.capturing.script import Caught, Ending, run_script
 from torchcrux.capturing.standby import Keep
 from torchcrux.case import Case, CaseError
 from torchcrux.oracle.cost import MEBIBYTES, SECONDS, named_bound
-from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.failure import Failure, is_of_device
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.output import new_folder
 from torchcrux.pools import EarlyPool
@@ -129,7 +129,8 @@ def _with_inputs(
 ) -> Case | None:
     """The case in `out` replaced by one that has the inputs of the graph; None if the script does
     not end in the same way again."""
-    before = _load(out / "case").failure
+    first = _load(out / "case")
+    before, context = first.failure, first.context
     with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
         caught = run_script(
             target,
@@ -140,6 +141,7 @@ def _with_inputs(
             hangs=choices.check in ("auto", "hang"),
             limit=choices.options.timeout,
             keep=keep,
+            check="error" if context is None or not context.synchronized else "device",
             say=ui.say,
         )
         if caught.case is None or caught.case.failure.kind is not before.kind:
@@ -192,6 +194,8 @@ def _catch(
         say=ui.say,
         watch=early.watch,
     )
+    if _stops_device(caught):
+        return _catch_late(target, args, module, folder, ui, caught)
     if check == "slow":
         return _catch_slow(target, args, module, choices, folder, ui, caught)
     if check == "auto" and caught.ending is Ending.PASSED and not caught.status and caught.graphs:
@@ -224,6 +228,28 @@ def _catch(
         check = f"memory:{memory}"
     again = run_script(
         target, args, module=module, check=check, folder=folder / "3", quiet_output=True
+    )
+    return caught if again.case is None else again
+
+
+def _stops_device(caught: Caught) -> bool:
+    if caught.case is not None:
+        return caught.case.failure.stops_device
+    error = caught.exception
+    return error is not None and caught.graphs > 0 and is_of_device(error.type, error.message)
+
+
+def _catch_late(
+    target: str, args: tuple[str, ...], module: bool, folder: Path, ui: Terminal, caught: Caught
+) -> Caught:
+    """Run the script again, to find which graph has started what went wrong on an accelerator;
+    `caught` if that was none."""
+    ui.say(
+        "Something went wrong on the accelerator, which tells of it late. Running the script again,"
+        " waiting for it after each call of a compiled graph."
+    )
+    again = run_script(
+        target, args, module=module, check="device", folder=folder / "2", quiet_output=True
     )
     return caught if again.case is None else again
 

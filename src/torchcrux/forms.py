@@ -47,6 +47,8 @@ def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[F
     be had, only those that say whether they are needed."""
     context = captured.context
     found = _of_one_call(failure)
+    if unkept and failure.kind is Kind.RUNTIME_ERROR:
+        found = (Form.PLAIN, Form.FAITHFUL)
     if Form.PLAIN not in found and has_subclasses(captured.program):
         found = (Form.PLAIN, *found)
     if unkept:

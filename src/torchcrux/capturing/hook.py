@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,14 +21,15 @@ import torch
 from torchcrux.capturing import _torch
 from torchcrux.capturing.arguments import held, versions, with_arguments
 from torchcrux.capturing.context import surroundings
+from torchcrux.capturing.device import DeviceChecker, out_of_reach, wait
 from torchcrux.capturing.lower import lower
 from torchcrux.capturing.marks import chain, described, is_marked, mark, marked_with
 from torchcrux.capturing.records import Records
 from torchcrux.capturing.spelling import Spelling
-from torchcrux.capturing.standby import Standby
+from torchcrux.capturing.standby import Standby, left_inputs
 from torchcrux.capturing.watched import Checker, CheckFailed, Graph, Stopped
 from torchcrux.oracle.cost import Bound
-from torchcrux.oracle.failure import Kind, Stage
+from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
@@ -145,12 +147,17 @@ class Watcher:
         used = defined(lowered.program, lowered.program.nodes)
         operators = self._spelling.operators.used_by(used)
         tensors = lowered.tensors.items()
-        compilations = min(self.records.status.graphs + 1, _MOST_TURNS)
+        context = replace(
+            around.context,
+            operators=operators,
+            compilations=min(self.records.status.graphs + 1, _MOST_TURNS),
+            synchronized=isinstance(self.checker, DeviceChecker),
+        )
         graph = Graph(
             program=lowered.program,
             slots=slots,
             constants={k: v for k, v in tensors if k.partition(".")[0] not in slots},
-            context=replace(around.context, operators=operators, compilations=compilations),
+            context=context,
             notes=around.notes,
             check=None if self.checker is None else self.checker.of(gm),
         )
@@ -274,8 +281,28 @@ class Watcher:
                 f"The failing call had already changed {', '.join(changed)} in place; the stored"
                 " values are those after the change."
             )
-        name = self.records.add(program, _context(graph), failure, tensors, notes=tuple(notes))
-        mark(error, name)
+        mark(error, self._add(graph, program, _context(graph), failure, tensors, notes))
+
+    def _add(
+        self,
+        graph: Graph,
+        program: Program,
+        context: Context,
+        failure: Failure,
+        tensors: Mapping[str, torch.Tensor],
+        notes: Sequence[str],
+    ) -> str:
+        """Record the failure of a call. Where its inputs can no longer be read, those count that
+        were laid on disk before the call; if there are none, another run can keep them."""
+        if self.standby is None or not out_of_reach(list(tensors.values())):
+            return self.records.add(program, context, failure, tensors, notes=tuple(notes))
+        stored = left_inputs(self.standby.folder, graph.number)
+        kept = tensors if stored else {}
+        name = self.records.add(program, context, failure, kept, notes=tuple(notes), stored=stored)
+        if stored is None:
+            self.records.status.lost[name] = str(self.standby.here(graph.number))
+            self.records.save()
+        return name
 
     def _remember(self, graph: Graph, args: Sequence[Any], result: Any) -> None:
         """Note the arguments of a call whose outputs have a compiled backward."""
@@ -303,6 +330,8 @@ class Watcher:
             busy = self._ours(self._begin_backward, graph)
             try:
                 result = original(*args)
+                if isinstance(self.checker, DeviceChecker):
+                    self._wait_for(graph)
             finally:
                 self._end(busy)
             seconds = _torch.backward_compilation_seconds() - before
@@ -321,7 +350,18 @@ class Watcher:
         graph = None if found is None else self._by_class.get(found[0])
         if found is None or graph is None:
             return
-        failure = described(error, compiling=found[1], backward=True)
+        self._add_backward(graph, error, compiling=found[1])
+
+    def _wait_for(self, graph: Graph) -> None:
+        """Wait for what the backward of a graph has started."""
+        try:
+            wait()
+        except RuntimeError as error:
+            self._ours(partial(self._add_backward, graph, error, compiling=False))
+            raise
+
+    def _add_backward(self, graph: Graph, error: Exception, *, compiling: bool) -> None:
+        failure = described(error, compiling=compiling, backward=True)
         args = [held() for held in graph.last]
         program, tensors = with_arguments(graph, args)
         lost = [
@@ -333,8 +373,7 @@ class Watcher:
         if lost:
             notes.append(f"When backward failed, the values of {', '.join(lost)} were gone.")
         context = replace(_context(graph), backward=True)
-        name = self.records.add(program, context, failure, tensors, notes=tuple(notes))
-        mark(error, name)
+        mark(error, self._add(graph, program, context, failure, tensors, notes))
 
     def _frontend_failed(self, error: Exception) -> None:
         failure = described(error, compiling=True)

@@ -41,7 +41,8 @@ class Status:
     `cases` are folder names, in the order of the failures; `maybe` those among them that Dynamo
     answers with a fallback to eager unless the user forbade it. `broken` are tracebacks of our own
     errors. `stopped` is true if a check of ours ended the script. `slowest` is the longest that
-    the compiler took for one graph, in seconds.
+    the compiler took for one graph, in seconds. `lost` are cases whose inputs could not be read any
+    more, each with what brings them in another run (`standby.Keep`).
     """
 
     phase: str = "running"
@@ -53,6 +54,7 @@ class Status:
     uncaught: Uncaught | None = None
     stopped: bool = False
     slowest: float = 0.0
+    lost: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
 
@@ -75,15 +77,19 @@ class Records:
         *,
         notes: tuple[str, ...] = (),
         maybe: bool = False,
+        stored: Path | None = None,
     ) -> str:
-        """Write a case and return the name of its folder, empty if there are too many already."""
+        """Write a case and return the name of its folder, empty if there are too many already.
+        `stored` is as in `case.write`."""
         if len(self.status.cases) >= MOST_CASES:
             self.status.dropped += 1
             return ""
         if context is not None:
             context = self.with_variables(context)
         name = f"{os.getpid()}-{len(self.status.cases):03d}"
-        written = case.write(self.folder / name, program, context, failure, tensors, notes=notes)
+        written = case.write(
+            self.folder / name, program, context, failure, tensors, notes=notes, stored=stored
+        )
         self.failures[name] = written
         self.status.cases.append(name)
         if maybe:

@@ -76,13 +76,13 @@ def run_script(
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
     `check` is "error", "accuracy" or "accuracy:RTOL:ATOL", "attributes" (of outputs whose values
-    are right), or "slow:" or "memory:" with the seconds, or the MiB beyond eager's, that one graph
-    may take. `env` replaces the environment. With `quiet_output` the program's output is dropped.
-    With `hangs` the program is ended when one compilation, or one call of a compiled graph, takes
-    more than `limit` seconds (by default, what is not plausible); `say` tells the user. `watch` is
-    called now and then with the folder in which the program lays down its graphs. The program
-    inherits stdin and the terminal; Ctrl-C reaches it as it would without us, and we go on once it
-    has ended.
+    are right), "device" (wait for the accelerator after each call), or "slow:" or "memory:" with
+    the seconds, or the MiB beyond eager's, that one graph may take. `env` replaces the
+    environment. With `quiet_output` the program's output is dropped. With `hangs` the program is
+    ended when one compilation, or one call of a compiled graph, takes more than `limit` seconds (by
+    default, what is not plausible); `say` tells the user. `watch` is called now and then with the
+    folder in which the program lays down its graphs. The program inherits stdin and the terminal;
+    Ctrl-C reaches it as it would without us, and we go on once it has ended.
     """
     if not module:
         problem = _unreadable(Path(target))
@@ -205,6 +205,7 @@ def _judge(folder: Path, ended: Ended, target: str, *, module: bool) -> Caught:
             message,
             case=case,
             swallowed=swallowed,
+            keep=Keep.parse(status.lost.get(chosen, "")),
             others=tuple(cases.values()),
             **facts,  # type: ignore[arg-type]
         )

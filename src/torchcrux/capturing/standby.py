@@ -150,6 +150,10 @@ class Standby:
             return False
         return self._calls.get(graph, 0) + 1 >= self.keep.calls
 
+    def here(self, graph: int) -> Keep:
+        """What keeps the inputs of the latest call of a graph in another run."""
+        return Keep(graph, max(1, self._calls.get(graph, 0)))
+
     def keep_inputs(
         self, graph: int, program: Program, tensors: Mapping[str, torch.Tensor]
     ) -> None:

@@ -71,6 +71,7 @@ class Watching:
         if self.watcher is None:
             from torchcrux.capturing.accuracy import AccuracyChecker
             from torchcrux.capturing.attributes import AttributeChecker
+            from torchcrux.capturing.device import DeviceChecker
             from torchcrux.capturing.hook import Watcher
             from torchcrux.capturing.memory import MemoryChecker
             from torchcrux.oracle.cost import MEBIBYTES, Bound
@@ -81,6 +82,7 @@ class Watching:
             checkers: dict[str, Checker] = {
                 "accuracy": AccuracyChecker(tolerance),
                 "attributes": AttributeChecker(),
+                "device": DeviceChecker(),
             }
             checker = checkers.get(name)
             bound = Bound.parse(self._check)

@@ -75,6 +75,8 @@ def script(
     if once and not (accuracy or context.backward or inner or bound):
         inputs, calls = handed_over([names[node.name] for node in program.inputs], inputs, calls)
     calls = _with_inner(calls, inner)
+    if context.synchronized:
+        calls.append("torch.accelerator.synchronize()")
     if bound is not None:
         on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
         module, calls = measured(calls, compiler(context)[1], bound, on_device=on_device)

@@ -68,6 +68,12 @@ class Failure:
         return _short(self._cause()[0])
 
     @property
+    def stops_device(self) -> bool:
+        """Whether it is an error of an accelerator, after which its process can do nothing there
+        any more."""
+        return any(is_of_device(name, message) for name, message in self.exceptions)
+
+    @property
     def message(self) -> str:
         """Its message without notes, dumps and compiler command lines; at most 500 characters."""
         return gist(self._cause()[1])
@@ -112,6 +118,15 @@ class Failure:
 
 WRAPPERS = frozenset({"BackendCompilerFailed"})
 """Exceptions that only say that a backend raised another one."""
+
+
+_OF_DEVICE = re.compile(r"\b(CUDA|HIP|XPU) error:|\bTriton Error \[\w+\]:")
+
+
+def is_of_device(exception: str, message: str) -> bool:
+    """Whether an exception reports what went wrong on an accelerator: `torch.AcceleratorError` of
+    2.8 and newer, before that a RuntimeError. Memory that is used up is not among it."""
+    return _short(exception) == "AcceleratorError" or _OF_DEVICE.search(message) is not None
 
 
 def from_exception(exc: BaseException, *, compiling: bool, backward: bool = False) -> Failure:

@@ -1,7 +1,8 @@
 """From the text of a script to a verdict. Runs in a child process that may crash or hang.
 
 The text is executed as it is. Only if it fails as expected is it executed a second time, with
-`torch.compile` doing nothing: what fails then as well is not the compiler's fault.
+`torch.compile` doing nothing: what fails then as well is not the compiler's fault. Where a failure
+leaves no accelerator behind, that comes first.
 """
 
 from __future__ import annotations
@@ -63,7 +64,19 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
             renamed=payload["renamed"],
         )
 
-    if _arises_before_kernels(expected):
+    def without_compiler() -> Failure | None:
+        original = torch.compile
+        torch.compile = do_not_compile
+        try:
+            return execute(payload["text"], path)[1]
+        finally:
+            torch.compile = original
+
+    failure: Failure | None
+    eager = without_compiler() if expected.stops_device else None
+    if eager is not None:
+        failure = eager
+    elif _arises_before_kernels(expected):
         namespace, failure = _execute_without_kernels(payload["text"], path, unlike)
     else:
         compares = payload.get("attribute") or ("gradient" if backward else "values")
@@ -79,6 +92,8 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
             "seconds": seconds,
         }
 
+    if eager is not None:
+        return answer(Verdict.INVALID, f"eager fails as well: {eager.message}")
     if failure is None:
         return answer(Verdict.PASSES)
     if failure.kind is Kind.ACCURACY and payload.get("reference", True):
@@ -92,12 +107,7 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
             reason = "the difference may be rounding, and what was captured was not"
             return answer(Verdict.PASSES, reason)
     namespace.clear()  # its tensors: there may be no room for those of another run beside them
-    original = torch.compile
-    torch.compile = do_not_compile
-    try:
-        _, eager = execute(payload["text"], path)
-    finally:
-        torch.compile = original
+    eager = None if expected.stops_device else without_compiler()
     if eager is not None:
         return answer(Verdict.INVALID, f"eager fails as well: {eager.message}")
     difference = unlike(failure)

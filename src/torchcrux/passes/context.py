@@ -71,6 +71,7 @@ _PLAIN = {
     "compilations": "compiled once",
     "equal_nan": "without equal_nan=True",
     "changes": "comparing only what is returned",
+    "synchronized": "without waiting for the accelerator",
     "inference": "outside inference mode",
     "grad": "without no_grad",
 }

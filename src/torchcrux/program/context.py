@@ -34,7 +34,8 @@ class Context:
     `calls` times, with inputs that are made `anew` for each call or the same, and compiled as often
     as `compilations` says, in one process. With `marked`, dimensions of symbolic size are marked as
     dynamic one by one. With `equal_nan`, what is no number may stand where eager has none either;
-    with `changes`, inputs that are written to are compared as well as what is returned.
+    with `changes`, inputs that are written to are compared as well as what is returned. If
+    `synchronized`, the accelerator is waited for after the call.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -53,6 +54,7 @@ class Context:
     compilations: int = 1
     equal_nan: bool = False
     changes: bool = False
+    synchronized: bool = False
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
