@@ -134,11 +134,12 @@ class Reducer:
                     return base
                 instead = answer
                 continue
-            hints = self._suspected(base) or self._hints(base)
+            suspected = self._suspected(base)
+            hints = suspected or self._hints(base)
             single = [hint for hint in hints if hint.bit_count() == 1]
             rest = [hint for hint in hints if hint not in single and self.only_hints]
             for some in (single, rest):
-                alone = self._first_that_suffices(level, some)
+                alone = self._first_that_suffices(level, some, causes=bool(suspected))
                 if alone is not None:
                     return alone
             if self.only_hints:
@@ -148,15 +149,37 @@ class Reducer:
                 return level.candidate(self._search(search, level.candidate)) or base
             except DoesNotFail as refused:
                 instead = refused.answer
+                if self._adopts(instead):
+                    return self._cut(captured)
         raise NotReproduced(_what_instead(instead))
 
-    def _first_that_suffices(self, level: CutLevel, hints: Sequence[int]) -> Draft | None:
-        """What the failure names, if that fails by itself: nothing larger is asked then."""
+    def _first_that_suffices(
+        self, level: CutLevel, hints: Sequence[int], *, causes: bool
+    ) -> Draft | None:
+        """What the failure names, if that fails by itself: nothing larger is asked then. Where
+        numbers go wrong first, they may do so in another way than where that was seen."""
         whole = everything(level.size)
         drafts = [level.candidate(whole & ~hint) for hint in hints]
         answers = self._ask(drafts) if drafts else []
-        told = zip(drafts, answers, strict=True)
-        return next((draft for draft, one in told if one.verdict is Verdict.SAME), None)
+        told = [*zip(drafts, answers, strict=True)]
+        found = next((draft for draft, one in told if one.verdict is Verdict.SAME), None)
+        if found is not None or not causes:
+            return found
+        cause = next((draft for draft, one in told if self._adopts(one)), None)
+        if cause is None or self._ask([cause])[0].verdict is not Verdict.SAME:
+            return None
+        return cause
+
+    def _adopts(self, answer: Answer) -> bool:
+        """Whether what is expected from here on is the failure of `answer`: see
+        `Oracle.adopt`."""
+        if answer.verdict is not Verdict.DIFFERENT or answer.failure is None:
+            return False
+        if not self.oracle.adopt(answer.failure):
+            return False
+        what = (answer.failure.metric or {}).get("attribute")
+        self.progress(f"the numbers are wrong because of another {what}: that is reduced")
+        return True
 
     def _hints(self, draft: Draft) -> tuple[int, ...]:
         named = hinted(draft, self.oracle.expected)

@@ -140,3 +140,28 @@ def test_a_suspect_is_asked_for_once_and_only_where_numbers_are_wrong(oracle):
     assert [asking.suspect(draft("sin")) for _ in range(2)] == ["y", "y"]
     assert asking.suspect(draft("cos")) == ""
     assert asking.queries == 2
+
+
+def wrong(attribute, kind=Kind.ACCURACY):
+    return Failure(
+        kind, Stage.RUN, (("AssertionError", attribute),), (), metric={"attribute": attribute}
+    )
+
+
+def test_another_sign_of_the_same_wrong_numbers_is_adopted_once(oracle):
+    it = oracle()
+    assert not it.adopt(wrong("dtype"))  # a compile error is expected
+    it.expected = wrong("values")
+    assert not it.adopt(wrong("dtype", Kind.RUNTIME_ERROR))
+    before = it._key("text", {})
+    assert it.adopt(wrong("dtype"))
+    assert it.expected.metric["attribute"] == "dtype"
+    assert it._key("text", {}) != before
+    assert not it.adopt(wrong("values"))
+
+
+def test_a_tolerance_of_the_user_stays_when_another_sign_is_adopted(oracle):
+    it = oracle()
+    it.expected = replace(wrong("values"), metric={"attribute": "values", "tolerance": [0.1, 0.2]})
+    assert it.adopt(wrong("dtype"))
+    assert it.expected.metric == {"attribute": "dtype", "tolerance": [0.1, 0.2]}

@@ -12,6 +12,8 @@ _NOTE = re.compile(
       Set\ TORCHDYNAMO_VERBOSE=1 | Set\ TORCH_LOGS | You\ can\ suppress\ this\ exception
     | While\ executing\ %\w+\ :\ \[ | Original\ traceback: | Use\ tlparse\ to\ see
     | from\ user\ code: | Found\ from\ : | For\ more\ details\ about\ this\ graph\ break
+    | Search\ for\ `\w+'\ in\ https?:// | (?:CUDA|HIP|XPU)\ kernel\ errors\ might\ be
+    | For\ debugging\ consider\ passing | Compile\ with\ `TORCH_USE_
     )""",
     re.MULTILINE | re.VERBOSE,
 )

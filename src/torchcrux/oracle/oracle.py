@@ -77,6 +77,7 @@ class Oracle:
     broken: list[Answer] = field(default_factory=list)
     trials: Trials = field(init=False)
     _stems: list[str] = field(init=False)
+    _adopted: bool = False
     _first: Draft | None = None
     _left: int = 0
     _seen: Frequency = field(default_factory=lambda: Frequency(1, 1))
@@ -206,6 +207,19 @@ class Oracle:
             self.journal.record(key, known)
         index = known["index"]
         return names[index] if index is not None and index < len(names) else ""
+
+    def adopt(self, failure: Failure) -> bool:
+        """Expect `failure` from here on, if that is another sign of the same wrong numbers: a dtype
+        instead of values, say. The caller knows that it arises in the same place. Done once."""
+        both = failure.kind is self.expected.kind is Kind.ACCURACY
+        if self._adopted or self.match or self.attribute or not both:
+            return False
+        metric = {**(failure.metric or {})}
+        if self.expected.metric and "tolerance" in self.expected.metric:
+            metric["tolerance"] = self.expected.metric["tolerance"]
+        self.expected = replace(self.expected, exceptions=failure.exceptions, metric=metric)
+        self._adopted = True
+        return True
 
     def fault(self) -> Answer:
         """The answer for a draft that our own code has just raised an exception about."""
@@ -338,7 +352,10 @@ class Oracle:
 
     def _key(self, text: str, data: Mapping[str, Sequence[str]]) -> str:
         return hashlib.sha256(
-            json.dumps([text, sorted(data), self.values.drafts, self.match, self.votes]).encode()
+            json.dumps(
+                [text, sorted(data), self.values.drafts, self.match, self.votes]
+                + ["adopted"] * self._adopted
+            ).encode()
         ).hexdigest()
 
     def _known(self, key: str) -> Mapping[str, Any] | None:
