@@ -4,7 +4,7 @@ interpreters. The last two go on beside each other."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torchcrux.certificate import Certificate
@@ -16,7 +16,9 @@ from torchcrux.oracle.oracle import Oracle
 from torchcrux.oracle.verify import difference
 from torchcrux.output import FRESH_RUNS, Output
 from torchcrux.passes import Draft
+from torchcrux.program.ir import Program
 from torchcrux.reduction import Reducer
+from torchcrux.report.result import Result, Sizes, origins
 
 MOST_FRESH_RUNS = 12
 
@@ -35,6 +37,26 @@ class Conclusion:
     printed: str
     verified: int
     wrong: str
+
+    def told(self, base: Result, captured: Program) -> Result:
+        """`base` with what is known of the script, which comes from `captured`."""
+        program = self.best.program
+        return replace(
+            base,
+            failure=self.answer.failure,
+            operations=Sizes(captured.operations, program.operations),
+            elements=Sizes(captured.elements, program.elements),
+            lines=len(self.text.splitlines()),
+            text=self.text,
+            printed=self.printed,
+            program=program,
+            verified_runs=self.verified,
+            layer=self.lower.name,
+            layers=[(name, verdict.value) for name, verdict in self.lower.verdicts],
+            necessary=self.proof.told(self.explained.near),
+            workarounds=self.explained.workarounds,
+            origin=origins(program),
+        )
 
 
 def conclude(

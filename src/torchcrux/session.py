@@ -30,7 +30,7 @@ from torchcrux.program.ir import Program
 from torchcrux.reduction import NotReproduced, Reducer, Stopped
 from torchcrux.report.html import with_html
 from torchcrux.report.issue import with_issue
-from torchcrux.report.result import Result, Sizes, origins, write, write_atomically
+from torchcrux.report.result import Result, write, write_atomically
 from torchcrux.run import Pool
 from torchcrux.run.limits import default_jobs
 
@@ -255,7 +255,7 @@ class Session:
                 frequency.measure(reason.draft, reason.seen)
             except NotReproduced as reason:
                 once = oracle.times == oracle.votes == 1 and oracle.hang is None
-                if not self.glance and once and (self.case.stored or not oracle.deadly):
+                if not self.glance and once and (self.case.stored or not oracle.question.deadly):
                     self.options.progress("the failure did not come: trying more often")
                     if frequency.measure(reducer.most_faithful()):
                         continue
@@ -351,25 +351,12 @@ class Session:
                 f" {self._kept()}"
             )
         return replace(
-            base,
+            found.told(base, captured.program),
             status=status,
             message=message,
-            failure=found.answer.failure,
-            operations=Sizes(captured.program.operations, found.best.program.operations),
-            elements=Sizes(captured.program.elements, found.best.program.elements),
-            lines=len(found.text.splitlines()),
-            text=found.text,
-            printed=found.printed,
-            program=found.best.program,
             seconds=time.monotonic() - self.started,
-            verified_runs=found.verified,
             queries=oracle.queries,
-            layer=found.lower.name,
-            layers=[(name, verdict.value) for name, verdict in found.lower.verdicts],
             minimal=reducer.minimal and status == "reduced" and not oracle.broken,
-            necessary=found.proof.told(found.explained.near),
-            workarounds=found.explained.workarounds,
-            origin=origins(found.best.program),
             steps=tuple(self.output.steps),
             files=self.output.files,
         )

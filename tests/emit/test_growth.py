@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 
 import pytest
+from effort import calls_of
 
 from torchcrux.emit.script import script
 from torchcrux.program.context import Context
@@ -39,19 +39,7 @@ def net(length):
 
 def calls_to_write(program):
     """How many functions are called, of Python and of C, to write the script of `program`."""
-    count = 0
-
-    def profiled(frame, event, argument):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(profiled)
-    try:
-        script(program, Context())
-    finally:
-        sys.setprofile(before)
-    return count
+    return calls_of(script, program, Context())
 
 
 @pytest.mark.parametrize("program", [chain, net])

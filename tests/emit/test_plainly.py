@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 
 import torch
+from effort import calls_of
 
 from torchcrux.emit.plainly import LONG, is_long
 from torchcrux.emit.script import script
@@ -67,16 +67,4 @@ def test_a_further_candidate_costs_little_for_each_call_that_it_keeps():
         renamed(draft.program)
 
     judged(0)  # each call is written
-    count = 0
-
-    def profiled(frame, event, argument):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(profiled)
-    try:
-        judged(1 << size // 2)
-    finally:
-        sys.setprofile(before)
-    assert count < 10 * size
+    assert calls_of(judged, 1 << size // 2) < 10 * size

@@ -7,36 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import signal
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from torchcrux.core.journal import Journal
 from torchcrux.emit.inputs import Unmakeable
-from torchcrux.emit.random import draws
 from torchcrux.emit.script import script
 from torchcrux.oracle.answer import Answer, Flaky, from_json, to_json
 from torchcrux.oracle.cost import bound_of
-from torchcrux.oracle.deadly import death
 from torchcrux.oracle.divergence import with_all_values
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
-from torchcrux.oracle.naming import renamed, stems
-from torchcrux.oracle.signature import why_different
-from torchcrux.oracle.tolerance import ATTRIBUTES, Tolerance
+from torchcrux.oracle.naming import stems
+from torchcrux.oracle.question import Question
+from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.trial import Trials
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
-from torchcrux.program.context import Context
 from torchcrux.run import Outcome, Pool, Status, Task
 
-JUDGE = "torchcrux.oracle.judge:judge"
-DEADLY_JUDGE = "torchcrux.oracle.deadly:judge"
 DIVERGENCE = "torchcrux.oracle.divergence:first_difference"
 
 REPEATS = 3
@@ -87,31 +80,22 @@ class Oracle:
         self.trials = Trials(self.pool, self.values, self.timeout, self.fault, self.eager)
 
     @property
-    def accuracy(self) -> bool:
-        return self.expected.kind is Kind.ACCURACY
-
-    @property
-    def attribute(self) -> str:
-        """What of the outputs is compared instead of their values, if anything."""
-        named = str((self.expected.metric or {}).get("attribute", ""))
-        return named if self.accuracy and named in ATTRIBUTES else ""
+    def question(self) -> Question:
+        return Question(self.expected, self.names, self._stems, self.match, self.eager)
 
     def text(self, draft: Draft, note: str = "") -> str:
+        question = self.question
         return script(
             draft.program,
-            self._context(draft),
-            accuracy=self.accuracy,
-            attribute=self.attribute,
+            question.context(draft),
+            accuracy=question.accuracy,
+            attribute=question.attribute,
             tolerance=Tolerance.of(self.expected.metric),
             note=note,
             limit=self.hang,
             times=self.times,
             bound=bound_of(self.expected),
         )
-
-    @property
-    def deadly(self) -> bool:
-        return self.expected.kind in (Kind.CRASH, Kind.HANG)
 
     @property
     def limit(self) -> float:
@@ -186,7 +170,8 @@ class Oracle:
     def suspect(self, draft: Draft) -> str:
         """The call whose value is wrong first, where numbers are; empty if that is not known. It is
         asked once, and what it costs is a question."""
-        usual = self.accuracy and not self.attribute and not draft.context.backward
+        question = self.question
+        usual = question.accuracy and not question.attribute and not draft.context.backward
         found = with_all_values(draft) if usual else None
         if found is None:
             return ""
@@ -212,7 +197,7 @@ class Oracle:
         """Expect `failure` from here on, if that is another sign of the same wrong numbers: a dtype
         instead of values, say. The caller knows that it arises in the same place. Done once."""
         both = failure.kind is self.expected.kind is Kind.ACCURACY
-        if self._adopted or self.match or self.attribute or not both:
+        if self._adopted or self.match or self.question.attribute or not both:
             return False
         metric = {**(failure.metric or {})}
         if self.expected.metric and "tolerance" in self.expected.metric:
@@ -290,21 +275,21 @@ class Oracle:
         self, asked: Sequence[tuple[str, Task]], known_as: Sequence[tuple[str, Task]] = ()
     ) -> list[Answer]:
         tasks: list[Task] = []
+        question = self.question
 
         def told(i: int, outcome: Outcome) -> None:
             if i < len(known_as) and outcome.code != signal.SIGKILL:
-                self._record(*known_as[i], self._answer(tasks[i], asked[i][0], outcome))
+                self._record(*known_as[i], question.answer(tasks[i], outcome))
 
         for i, (_, task) in enumerate(asked):
-            if self.deadly:  # a text may be asked several times at once
+            if question.deadly:  # a text may be asked several times at once
                 trail = str(self.values.scratch / f"trail-{self.queries + i}")
                 task = replace(task, payload={**task.payload, "trail": trail})
             tasks.append(task)
         self.queries += len(tasks)
         outcomes = self._outcomes(tasks, told)
         return [
-            self._answer(task, text, outcome)
-            for (text, _), task, outcome in zip(asked, tasks, outcomes, strict=True)
+            question.answer(task, outcome) for task, outcome in zip(tasks, outcomes, strict=True)
         ]
 
     def _outcomes(
@@ -314,7 +299,7 @@ class Oracle:
         itself, since it may have been for want of memory."""
         outcomes = self.pool.run(tasks, told)
         killed = [i for i, outcome in enumerate(outcomes) if outcome.code == signal.SIGKILL]
-        if killed and not self.deadly:
+        if killed and not self.question.deadly:
             for i in killed:
                 (outcomes[i],) = self.pool.run([tasks[i]])
         return outcomes
@@ -333,23 +318,6 @@ class Oracle:
         self.votes = 1 if looped else frequency.tries
         self.repeats = self._left = 0
 
-    def _context(self, draft: Draft) -> Context:
-        """Where random numbers are drawn inside the function, the compiler must draw eager's."""
-        context = draft.context
-        if not (self.accuracy and context.backend.name == "inductor"):
-            return context
-        if not draws(draft.program):
-            return context
-        line = "torch._inductor.config.fallback_random = True"
-        if line in context.config:
-            return context
-        return Context(
-            **{
-                **{name: getattr(context, name) for name in Context.__slots__},
-                "config": (*context.config, line),
-            }
-        )
-
     def _key(self, text: str, data: Mapping[str, Sequence[str]]) -> str:
         return hashlib.sha256(
             json.dumps(
@@ -367,61 +335,4 @@ class Oracle:
         return known
 
     def _task(self, draft: Draft, text: str, data: Mapping[str, Sequence[str]]) -> Task:
-        if self.deadly:
-            payload = {
-                "text": text,
-                "data": dict(data),
-                "limit": self.limit,
-                "eager": self.eager,
-                "renamed": renamed(draft.program),
-            }
-            return Task(DEADLY_JUDGE, payload, timeout=self.timeout)
-        return Task(
-            JUDGE,
-            {
-                "text": text,
-                "renamed": renamed(draft.program),
-                "expected": self.expected.to_json(),
-                "expected_names": self._stems,
-                "match": self.match,
-                "data": dict(data),
-                "backward": self.accuracy and draft.context.backward,
-                "attribute": self.attribute,
-                "reference": not self.attribute
-                and Tolerance.of(self.expected.metric) is None
-                and not draws(draft.program),
-            },
-            timeout=self.timeout,
-        )
-
-    def _answer(self, task: Task, text: str, outcome: Outcome) -> Answer:
-        ended = outcome.status not in (Status.DONE, Status.RAISED, Status.LOST)
-        if self.deadly and ended:
-            return self._of_death(task, text, outcome)
-        match outcome.status:
-            case Status.DONE:
-                return from_json(text, outcome.value)
-            case Status.SIGNALLED | Status.EXITED:
-                return Answer(Verdict.DIFFERENT, text, reason=f"the process ended: {outcome.code}")
-            case Status.TIMED_OUT:
-                return Answer(
-                    Verdict.DIFFERENT, text, reason=f"not finished after {self.timeout:g} s"
-                )
-            case Status.OUT_OF_MEMORY:
-                return Answer(Verdict.DIFFERENT, text, reason="it ran out of memory")
-        return Answer(Verdict.BROKEN, text, reason=outcome.error or outcome.status.value)
-
-    def _of_death(self, task: Task, text: str, outcome: Outcome) -> Answer:
-        found = death(outcome, Path(task.payload["trail"]), task.payload["limit"])
-        if found.failure is None:
-            return Answer(Verdict.INVALID, text, reason=found.reason)
-        different = why_different(
-            self.expected,
-            self.names,
-            found.failure,
-            [name for name, _ in task.payload["renamed"]],
-            match=re.compile(self.match) if self.match else None,
-            renamed=task.payload["renamed"],
-        )
-        verdict = Verdict.SAME if different is None else Verdict.DIFFERENT
-        return Answer(verdict, text, found.failure, different or "", outcome.seconds)
+        return self.question.task(draft, text, data, timeout=self.timeout, limit=self.limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
@@ -26,8 +26,7 @@ class Rewrite:
     words: str
 
     def apply(self, draft: Draft) -> Draft:
-        operators = tuple((name, self._without(source)) for name, source in draft.context.operators)
-        return replace(draft, context=replace(draft.context, operators=operators))
+        return _rewritten(draft, self._without)
 
     def _without(self, source: str) -> str:
         parts = statements(source)
@@ -48,8 +47,7 @@ class DropMethod:
     method: str
 
     def apply(self, draft: Draft) -> Draft:
-        operators = tuple((name, self._without(source)) for name, source in draft.context.operators)
-        return replace(draft, context=replace(draft.context, operators=operators))
+        return _rewritten(draft, self._without)
 
     def _without(self, source: str) -> str:
         if f"class {self.cls}" not in source:
@@ -74,6 +72,12 @@ class DropMethod:
 
     def __str__(self) -> str:
         return f"{self.cls} without {self.method}"
+
+
+def _rewritten(draft: Draft, change: Callable[[str], str]) -> Draft:
+    """`draft` with the text of each registration changed."""
+    operators = tuple((name, change(source)) for name, source in draft.context.operators)
+    return replace(draft, context=replace(draft.context, operators=operators))
 
 
 class Registrations(TriedFirst):
