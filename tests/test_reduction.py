@@ -52,12 +52,12 @@ class FakeOracle:
     asked: dict = field(default_factory=dict)
     rounds: int = 0
 
-    suspected: str = ""
+    suspected: tuple[str, ...] = ()
 
     def settle(self):
         """What fails here always fails."""
 
-    def suspect(self, draft):
+    def suspects(self, draft):
         return self.suspected
 
     def runs(self, drafts, base):
@@ -130,7 +130,7 @@ def test_what_the_message_names_is_asked_first():
 
 
 def test_where_numbers_go_wrong_first_is_asked_first():
-    oracle = FakeOracle(keeps("torch.relu"), expected=failure(Kind.ACCURACY), suspected="c123")
+    oracle = FakeOracle(keeps("torch.relu"), expected=failure(Kind.ACCURACY), suspected=("c123",))
     asked = []
     draft = chain(300, c123="torch.relu")
     reducer = Reducer(oracle, draft, on_best=lambda d, a: asked.append(len(oracle.asked)))
@@ -141,7 +141,7 @@ def test_where_numbers_go_wrong_first_is_asked_first():
 
 def test_what_takes_two_calls_to_go_wrong_is_asked_with_what_it_takes():
     fails = keeps("torch.tanh", "torch.relu")
-    oracle = FakeOracle(fails, expected=failure(Kind.ACCURACY), suspected="c123")
+    oracle = FakeOracle(fails, expected=failure(Kind.ACCURACY), suspected=("c123",))
     draft = chain(300, c122="torch.tanh", c123="torch.relu")
     assert targets(Reducer(oracle, draft, on_best=lambda d, a: None).run()) == [
         "torch.tanh",

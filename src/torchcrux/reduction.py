@@ -190,13 +190,11 @@ class Reducer:
 
     def _suspected(self, draft: Draft) -> tuple[int, ...]:
         """Where numbers go wrong first; and that with what it takes."""
-        name = self.oracle.suspect(draft)
+        names = self.oracle.suspects(draft)
         at = {node.name: 1 << i for i, node in enumerate(draft.program.calls)}
-        if name not in at:
-            return ()
-        takes = draft.program.by_name[name].references()
-        wider = at[name] | sum(at.get(one, 0) for one in takes)
-        return tuple(dict.fromkeys([at[name], wider]))
+        takes = {one for name in names for one in draft.program.by_name[name].references()}
+        wider = sum(at[one] for one in takes.union(names) if one in at)
+        return tuple(dict.fromkeys([*(at[name] for name in names), *filter(None, [wider])]))
 
     def _apply(self, one: Pass, draft: Draft) -> Draft:
         if isinstance(one, Cut):

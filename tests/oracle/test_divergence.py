@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from torchcrux.oracle.divergence import MOST_ELEMENTS, first_difference, with_all_values
+from torchcrux.emit.script import script
+from torchcrux.oracle.divergence import MOST_ELEMENTS, first_difference, observed
 from torchcrux.passes.base import Draft
-from torchcrux.program.context import Context
+from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.program.spec import Sequence, Tensor
 
@@ -54,17 +55,94 @@ def draft(size):
 
 
 def test_all_tensors_are_returned_unless_there_is_no_room_for_them():
-    whole, names = with_all_values(draft(4))
-    assert whole.program.outputs == names == ("out", "end")
-    assert with_all_values(draft(MOST_ELEMENTS)) is None
+    whole, suspects = observed(draft(4))
+    assert whole.program.outputs == ("out", "end")
+    assert suspects == (("out",), ("end",))
+    assert observed(draft(MOST_ELEMENTS)) is None
 
 
 def test_what_may_be_written_to_is_copied_at_once():
     one = draft(4)
     end = replace(one.program.by_name["end"], target="torch.cos_")
-    whole, names = with_all_values(one.with_nodes(end=end))
-    assert names == ("out", "end")
+    whole, suspects = observed(one.with_nodes(end=end))
+    assert suspects == (("out",), ("end",))
     assert [node.name for node in whole.program.calls] == [
         *("pair", "out", "out_as_it_was", "end", "end_as_it_was")
     ]
     assert whole.program.outputs == ("out_as_it_was", "end_as_it_was")
+
+
+WRONG_GRADIENT = """
+import torch
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+class Wrong(torch.fx.Interpreter):
+    def call_function(self, target, args, kwargs):
+        if target is torch.{wrong}:
+            args = (Doubled.apply(args[0]), *args[1:])
+        return super().call_function(target, args, kwargs)
+
+def backend(gm, inputs):
+    return Wrong(gm).run
+"""
+
+
+def trained(size=4):
+    """``x -> a -> (b, c) -> out``, and `w`, whose gradient is that of a product."""
+    spec = Tensor((size,), requires_grad=True)
+    inner = replace(spec, is_leaf=False)
+
+    def call(name, target, *operands):
+        return Node(name, Op.FUNCTION, target, tuple(map(Ref, operands)), spec=inner)
+
+    nodes = (
+        Node("x", Op.INPUT, spec=spec),
+        Node("w", Op.INPUT, spec=spec),
+        call("a", "torch.sin", "x"),
+        call("b", "torch.tanh", "a"),
+        call("c", "torch.cos", "a"),
+        call("d", "torch.mul", "b", "w"),
+        call("out", "torch.add", "c", "d"),
+    )
+    return Draft(Program(nodes, ("out",)), Context(backward=True))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "suspects"),
+    [
+        ("tanh", ("c", "b")),  # the gradient of `a` is wrong, and two calls use it
+        ("sin", ("a",)),
+        ("mul", ("d",)),
+        ("add", ("out",)),
+        ("exp", None),
+    ],
+)
+def test_what_uses_the_last_value_whose_gradient_is_wrong(tmp_path, monkeypatch, wrong, suspects):
+    monkeypatch.chdir(tmp_path)
+    draft = trained()
+    backend = Backend("backend", source=WRONG_GRADIENT.replace("{wrong}", wrong))
+    whole, shown = observed(replace(draft, context=replace(draft.context, backend=backend)))
+    text = script(whole.program, whole.context, accuracy=True)
+    index = first_difference({"text": text, "backward": True})["index"]
+    assert (None if index is None else shown[index]) == suspects
+
+
+def test_gradients_are_not_shown_where_values_are_written_to():
+    draft = trained()
+    written = replace(draft.program.by_name["b"], target="torch.tanh_")
+    assert observed(draft.with_nodes(b=written)) is None
+
+
+def test_what_has_no_gradient_to_show_is_passed_by():
+    draft = trained()
+    pair = replace(draft.program.by_name["b"], spec=Sequence((Tensor((4,)),) * 2))
+    _, shown = observed(draft.with_nodes(b=pair))
+    assert shown[-3:] == (("c", "b", "d"), ("a",), ("d",))

@@ -85,9 +85,9 @@ class Compiler:
     def settle(self):
         """What fails here always fails."""
 
-    def suspect(self, draft):
+    def suspects(self, draft):
         """No numbers are compared here."""
-        return ""
+        return ()
 
     def ask(self, drafts):
         answers = []

@@ -1,25 +1,38 @@
-"""Where numbers go wrong first: a hint, from one run that compares all values of a program."""
+"""Where numbers go wrong first: a hint, from one run that compares all values of a program, or the
+gradients of all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from torchcrux.emit.flow import differentiable
 from torchcrux.emit.random import writes
 from torchcrux.oracle.failure import Kind
 from torchcrux.passes.base import Draft
-from torchcrux.program.ir import Node, Op, Ref
-from torchcrux.program.spec import Tensor
+from torchcrux.program.ir import Node, Op, Program, Ref, Value
+from torchcrux.program.literals import substituted
+from torchcrux.program.spec import Sequence, Tensor
 
 MOST_ELEMENTS = 2**25
 """Of all values together; they are held three times."""
 
 
-def with_all_values(draft: Draft) -> tuple[Draft, tuple[str, ...]] | None:
-    """`draft` that returns what each of its calls computes, and the names of these calls; None if
-    that is too much. Where values may be written to later, they are copied at once."""
+Suspects: TypeAlias = tuple[str, ...]
+"""Names of calls, one of which is at fault."""
+
+
+def observed(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
+    """`draft` that shows each value, or with a backward pass each gradient, in the order in which
+    they are computed; and what is at fault if that is the first that is wrong. None if that is too
+    much, or cannot be had."""
+    return _with_all_gradients(draft) if draft.context.backward else _with_all_values(draft)
+
+
+def _with_all_values(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
+    """Where values may be written to later, they are copied at once."""
     calls = [
         node for node in draft.program.calls if isinstance(node.spec, Tensor) and not node.obstacle
     ]
@@ -39,7 +52,61 @@ def with_all_values(draft: Draft) -> tuple[Draft, tuple[str, ...]] | None:
         program = replace(
             program, nodes=tuple(nodes), outputs=tuple(copies[name].name for name in names)
         )
-    return replace(draft, program=program), names
+    return replace(draft, program=program), tuple((name,) for name in names)
+
+
+def _with_all_gradients(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
+    """Zeros are added to each value, as inputs whose gradients are those of the values. Gradients
+    are computed from the last value to the first; if one is wrong, so is what has used the value.
+    """
+    program = draft.program
+    wanted = differentiable(program).inputs
+    shown = [
+        node
+        for node in program.calls
+        if isinstance(node.spec, Tensor) and node.spec.requires_grad and not node.obstacle
+    ]
+    elements = sum(node.spec.elements for node in shown if isinstance(node.spec, Tensor))
+    if (
+        elements > MOST_ELEMENTS
+        or any(writes(node) for node in program.calls)
+        or any(isinstance(node.spec, Sequence) for node in wanted)
+    ):
+        return None
+    added = {node.name: (_zeros(node), _sum(node)) for node in shown}
+    changed = substituted(program, {name: node.name for name, (_, node) in added.items()})
+    zeros = [one for one, _ in reversed(added.values())]
+    calls = [one for node in changed.calls for one in (node, *_after(added, node))]
+    users = _users(program, frozenset(added))
+    order = (*reversed(added), *(node.name for node in wanted))
+    whole = replace(changed, nodes=(*zeros, *program.inputs, *calls))
+    return replace(draft, program=whole), tuple(users.get(name, ()) for name in order)
+
+
+def _zeros(node: Node) -> Node:
+    assert isinstance(node.spec, Tensor)
+    spec = Tensor(node.spec.shape, node.spec.dtype, node.spec.device, requires_grad=True)
+    return Node(f"{node.name}_zeros", Op.INPUT, spec=spec, value=Value.ZEROS)
+
+
+def _sum(node: Node) -> Node:
+    operands = (Ref(node.name), Ref(f"{node.name}_zeros"))
+    spec, regions = node.spec, node.regions
+    return Node(f"{node.name}_sum", Op.FUNCTION, "torch.add", operands, spec=spec, regions=regions)
+
+
+def _after(added: Mapping[str, tuple[Node, Node]], node: Node) -> tuple[Node, ...]:
+    return added[node.name][1:] if node.name in added else ()
+
+
+def _users(program: Program, shown: frozenset[str]) -> dict[str, Suspects]:
+    """What uses each value; and what uses that, where its gradient is not shown."""
+    users: dict[str, list[str]] = {}
+    for node in reversed(program.calls):
+        own = [node.name] + ([] if node.name in shown else users.get(node.name, []))
+        for name in node.references():
+            users.setdefault(name, []).extend(one for one in own if one not in users[name])
+    return {name: tuple(found) for name, found in users.items()}
 
 
 def _copy(node: Node) -> Node:
@@ -65,5 +132,5 @@ def first_difference(payload: Mapping[str, Any]) -> dict[str, Any]:
     namespace, failure = execute(payload["text"], path)
     if failure is None or failure.kind is not Kind.ACCURACY:
         return {"index": None}
-    mismatch = unjustified(namespace, backward=False)
+    mismatch = unjustified(namespace, backward=payload.get("backward", False))
     return {"index": None if mismatch is None or mismatch.index < 0 else mismatch.index}

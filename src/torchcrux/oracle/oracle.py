@@ -18,7 +18,7 @@ from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.script import script
 from torchcrux.oracle.answer import Answer, Flaky, from_json, to_json
 from torchcrux.oracle.cost import bound_of
-from torchcrux.oracle.divergence import with_all_values
+from torchcrux.oracle.divergence import Suspects, observed
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
@@ -167,31 +167,32 @@ class Oracle:
                 self.on_answer(draft, answer)
         return final
 
-    def suspect(self, draft: Draft) -> str:
-        """The call whose value is wrong first, where numbers are; empty if that is not known. It is
-        asked once, and what it costs is a question."""
+    def suspects(self, draft: Draft) -> Suspects:
+        """Calls of which one makes numbers wrong first, where they are; none if that is not known.
+        It is asked once, and what it costs is a question."""
         question = self.question
-        usual = question.accuracy and not question.attribute and not draft.context.backward
-        found = with_all_values(draft) if usual else None
+        usual = question.accuracy and not question.attribute
+        found = observed(draft) if usual else None
         if found is None:
-            return ""
-        whole, names = found
+            return ()
+        whole, suspects = found
         self.values.ensure([whole])
         try:
             text = self.text(whole)
         except Unmakeable:
-            return ""
+            return ()
         data = self.values.sources(whole.program)
         key = f"suspect:{self._key(text, data)}"
         known = self.journal.get(key)
         if known is None:
-            task = Task(DIVERGENCE, {"text": text, "data": data}, timeout=self.timeout)
+            payload = {"text": text, "data": data, "backward": draft.context.backward}
+            task = Task(DIVERGENCE, payload, timeout=self.timeout)
             (outcome,) = self.pool.run([task])
             self.queries += 1
             known = {"index": outcome.value["index"] if outcome.status is Status.DONE else None}
             self.journal.record(key, known)
         index = known["index"]
-        return names[index] if index is not None and index < len(names) else ""
+        return suspects[index] if index is not None and index < len(suspects) else ()
 
     def adopt(self, failure: Failure) -> bool:
         """Expect `failure` from here on, if that is another sign of the same wrong numbers: a dtype
