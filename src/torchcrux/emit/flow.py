@@ -59,7 +59,7 @@ def written(program: Program) -> frozenset[str]:
         root
         for node in program.calls
         if writes(node)
-        for target in _targets(node)
+        for target in targets(node)
         for root in memory[target]
         if root in inputs
     )
@@ -88,7 +88,7 @@ def differentiable(program: Program) -> Differentiable:
             continue
         wrote = writes(node) and name_of(node) not in _NORMS
         if wrote:
-            for target in _targets(node):
+            for target in targets(node):
                 for root in memory[target]:
                     shared[root] = shared.get(root, 0) | mask
         if wrote or node.spec is None or any(s.requires_grad for s in tensors(node.spec)):
@@ -125,14 +125,14 @@ def _memory(program: Program) -> Mapping[str, frozenset[str]]:
         roots: frozenset[str] = frozenset()
         if node.op is not Op.INPUT:
             if writes(node) and name_of(node) not in _NORMS:
-                roots = frozenset().union(*(memory[name] for name in _targets(node)))
+                roots = frozenset().union(*(memory[name] for name in targets(node)))
             if node.target.startswith("torch.ops.") or name_of(node) in _VIEWS:
                 roots = roots.union(*(memory[name] for name in node.references()))
         memory[node.name] = roots or frozenset({node.name})
     return memory
 
 
-def _targets(node: Node) -> tuple[str, ...]:
+def targets(node: Node) -> tuple[str, ...]:
     """The operands that a call which `writes` writes into."""
     keywords = dict(node.kwargs)
     if "out" in keywords:

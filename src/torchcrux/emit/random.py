@@ -66,7 +66,8 @@ def draws_random(node: Node) -> bool:
     keywords = dict(node.kwargs)
     if name in _TRAINING:
         flag = keywords.get("training", node.args[2] if len(node.args) > 2 else True)
-        return flag is not False
+        share = keywords.get("p", node.args[1] if len(node.args) > 1 else None)
+        return flag is not False and share != 0
     if name == _ATTENTION:
         return bool(keywords.get("dropout_p", node.args[4] if len(node.args) > 4 else 0.0))
     return False

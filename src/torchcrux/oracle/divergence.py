@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from torchcrux.emit.flow import differentiable
+from torchcrux.emit.flow import differentiable, targets
 from torchcrux.emit.random import writes
 from torchcrux.oracle.failure import Kind
 from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node, Op, Program, Ref, Value
 from torchcrux.program.literals import substituted
-from torchcrux.program.spec import Sequence, Tensor
+from torchcrux.program.spec import Sequence, Tensor, tensors
 
 MOST_ELEMENTS = 2**25
 """Of all values together; they are held three times."""
@@ -69,7 +69,7 @@ def _with_all_gradients(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | No
     elements = sum(node.spec.elements for node in shown if isinstance(node.spec, Tensor))
     if (
         elements > MOST_ELEMENTS
-        or any(writes(node) for node in program.calls)
+        or any(_writes_into_gradients(program, node) for node in program.calls)
         or any(isinstance(node.spec, Sequence) for node in wanted)
     ):
         return None
@@ -81,6 +81,13 @@ def _with_all_gradients(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | No
     order = (*reversed(added), *(node.name for node in wanted))
     whole = replace(changed, nodes=(*zeros, *program.inputs, *calls))
     return replace(draft, program=whole), tuple(users.get(name, ()) for name in order)
+
+
+def _writes_into_gradients(program: Program, node: Node) -> bool:
+    if not writes(node):
+        return False
+    written = [program.by_name[name].spec for name in targets(node)]
+    return any(one.requires_grad for spec in written for one in tensors(spec))
 
 
 def _zeros(node: Node) -> Node:
@@ -132,5 +139,7 @@ def first_difference(payload: Mapping[str, Any]) -> dict[str, Any]:
     namespace, failure = execute(payload["text"], path)
     if failure is None or failure.kind is not Kind.ACCURACY:
         return {"index": None}
-    mismatch = unjustified(namespace, backward=payload.get("backward", False))
+    mismatch = unjustified(
+        namespace, backward=payload.get("backward", False), draws=payload.get("draws", False)
+    )
     return {"index": None if mismatch is None or mismatch.index < 0 else mismatch.index}

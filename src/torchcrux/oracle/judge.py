@@ -40,7 +40,8 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     and its name in the captured program; `expected` and `expected_names` are the failure to
     compare with and all names of that program; `match` an optional regular expression, `data` maps
     keys of the script's data file to (file, key) pairs, `reference` whether a float64 run can serve
-    as one, `backward` whether a script for wrong numbers compares gradients. Returns
+    as one, `draws` whether the function draws random numbers, `backward` whether a script for
+    wrong numbers compares gradients. Returns
     verdict, failure, reason, and seconds spent in the compiled run.
     """
     import torch
@@ -99,7 +100,8 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     if failure.kind is Kind.ACCURACY and payload.get("reference", True):
         from torchcrux.oracle.numerics import is_slip
 
-        mismatch = unjustified(namespace, backward=backward)
+        draws = payload.get("draws", False)
+        mismatch = unjustified(namespace, backward=backward, draws=draws)
         if mismatch is None:
             reason = "the difference is within what a float64 run justifies"
             return answer(Verdict.PASSES, reason)
@@ -199,23 +201,30 @@ def _accuracy(error: BaseException, compares: str) -> Failure:
     )
 
 
-def unjustified(namespace: Mapping[str, Any], *, backward: bool) -> Mismatch | None:
+def unjustified(
+    namespace: Mapping[str, Any], *, backward: bool, draws: bool = False
+) -> Mismatch | None:
     """The difference, unless it is within what float64 justifies.
 
     The script has compared ``actual`` and ``expected``; ``f`` run once more on inputs of double
     precision tells which of the two is right. With `backward` these are gradients; otherwise they
-    may include the inputs after the call.
+    may include the inputs after the call. If `f` `draws` random numbers, that run counts where it
+    has drawn the same.
     """
     import torch
 
     from torchcrux.capturing.clones import converted
     from torchcrux.capturing.gradients import leaves
     from torchcrux.oracle.gradients import compare_gradients
-    from torchcrux.oracle.numerics import compare, upcast
+    from torchcrux.oracle.numerics import compare, roughly_alike, upcast
     from torchcrux.oracle.undecided import decides, moved, settled
 
-    function = namespace["f"]
-    inputs = [namespace[name] for name in inspect.signature(function).parameters]
+    def function(*args: Any) -> Any:
+        if draws:
+            torch.manual_seed(0)  # as the script does
+        return namespace["f"](*args)
+
+    inputs = [namespace[name] for name in inspect.signature(namespace["f"]).parameters]
     actual, expected = leaves(namespace["actual"]), leaves(namespace["expected"])
 
     def again(seed: int) -> list[Any] | None:
@@ -238,6 +247,8 @@ def unjustified(namespace: Mapping[str, Any], *, backward: bool) -> Mismatch | N
                 reference += leaves(wide)
     except Exception:
         reference = None  # an operator may refuse float64; eager is then all there is
+    if draws and reference is not None and not roughly_alike(expected, reference):
+        reference = None
     if backward:
         known = reference if reference and len(reference) == len(actual) else None
         mismatch = compare_gradients(expected, actual, known)

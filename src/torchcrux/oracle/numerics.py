@@ -100,6 +100,21 @@ def compare(
     return slight
 
 
+def roughly_alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two flat sequences of leaves agree but for rounding, generously: what is further
+    apart has drawn other random numbers. `other` may be longer, and of another dtype."""
+    return len(one) <= len(other) and all(map(_roughly, one, other))
+
+
+def _roughly(one: Any, other: Any) -> bool:
+    if not (isinstance(one, torch.Tensor) and one.is_floating_point()):
+        return True
+    if not isinstance(other, torch.Tensor) or one.shape != other.shape:
+        return False
+    found = _values(0, one.detach(), other.detach().to(one.dtype), None, (None, None))
+    return found is None or found.share < _GROSS
+
+
 def upcast(value: Any) -> Any:
     """A floating tensor in float64, a complex one in complex128; everything else as it is.
 

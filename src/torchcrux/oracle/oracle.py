@@ -15,6 +15,7 @@ from typing import Any
 
 from torchcrux.core.journal import Journal
 from torchcrux.emit.inputs import Unmakeable
+from torchcrux.emit.random import draws
 from torchcrux.emit.script import script
 from torchcrux.oracle.answer import Answer, Flaky, from_json, to_json
 from torchcrux.oracle.cost import bound_of
@@ -185,7 +186,12 @@ class Oracle:
         key = f"suspect:{self._key(text, data)}"
         known = self.journal.get(key)
         if known is None:
-            payload = {"text": text, "data": data, "backward": draft.context.backward}
+            payload = {
+                "text": text,
+                "data": data,
+                "backward": draft.context.backward,
+                "draws": draws(draft.program),
+            }
             task = Task(DIVERGENCE, payload, timeout=self.timeout)
             (outcome,) = self.pool.run([task])
             self.queries += 1

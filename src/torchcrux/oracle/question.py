@@ -84,9 +84,8 @@ class Question:
             "match": self.match,
             "backward": self.accuracy and draft.context.backward,
             "attribute": self.attribute,
-            "reference": not self.attribute
-            and Tolerance.of(self.expected.metric) is None
-            and not draws(draft.program),
+            "reference": not self.attribute and Tolerance.of(self.expected.metric) is None,
+            "draws": draws(draft.program),
         }
         return Task(JUDGE, payload, timeout=timeout)
 
