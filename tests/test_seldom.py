@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from torchcrux import command
+from torchcrux import catching
 from torchcrux.capturing.script import Caught, Ending
 
 PASSED = Caught(Ending.PASSED, "Nothing failed.", 0, graphs=1)
@@ -21,11 +21,19 @@ def catch(monkeypatch, tmp_path, endings, check="auto"):
         runs.append(folder)
         return endings[len(runs) - 1]
 
-    monkeypatch.setattr(command, "run_script", run_script)
-    ui = SimpleNamespace(say=lambda text: None)
-    early = SimpleNamespace(watch=None)
-    chosen = command.Choices(None, check, command.Options())
-    caught = command._catch("script.py", (), False, chosen, tmp_path, ui, early)
+    monkeypatch.setattr(catching, "run_script", run_script)
+    catcher = catching.Catcher(
+        "script.py",
+        (),
+        False,
+        check=check,
+        accuracy="accuracy",
+        bound=None,
+        timeout=None,
+        folder=tmp_path,
+        say=lambda text: None,
+    )
+    caught = catcher.caught()
     assert len(set(runs)) == len(runs)
     return caught, len(runs)
 
@@ -36,14 +44,14 @@ def test_a_failure_of_a_later_run_is_caught(monkeypatch, tmp_path):
 
 def test_one_that_always_passes_is_told_how_often(monkeypatch, tmp_path):
     caught, runs = catch(monkeypatch, tmp_path, [PASSED] * 9)
-    assert runs == 1 + command.MORE_RUNS
-    assert caught.ending is Ending.PASSED and f"{command.MORE_RUNS} further runs" in caught.message
+    assert runs == 1 + catching.MORE_RUNS
+    assert caught.ending is Ending.PASSED and f"{catching.MORE_RUNS} further runs" in caught.message
 
 
 @pytest.mark.parametrize("seconds", [31, 61])
 def test_a_long_script_is_not_run_for_more_than_a_minute(monkeypatch, tmp_path, seconds):
     now = iter([0.0, seconds])
-    monkeypatch.setattr(command.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(catching.time, "monotonic", lambda: next(now))
     assert catch(monkeypatch, tmp_path, [PASSED] * 9)[1] == 1 + 60 // seconds
 
 

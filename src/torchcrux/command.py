@@ -6,16 +6,14 @@ import hashlib
 import json
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchcrux.blame import between_graphs, by_itself
-from torchcrux.capturing.script import Caught, Ending, run_script
+from torchcrux.capturing.script import Caught, Ending
 from torchcrux.capturing.standby import Keep
 from torchcrux.case import Case, CaseError
-from torchcrux.oracle.cost import MEBIBYTES, SECONDS, named_bound
-from torchcrux.oracle.failure import Failure, is_of_device
+from torchcrux.catching import Catcher, is_unexplained
+from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.output import new_folder
 from torchcrux.pools import EarlyPool
@@ -25,7 +23,6 @@ from torchcrux.session import Options, reduce_case
 
 OUT = Path("torchcrux-out")
 USAGE_ERROR, NO_REPRO = 2, 3
-MORE_RUNS, MORE_SECONDS = 5, 60.0
 
 
 class CommandError(Exception):
@@ -59,40 +56,53 @@ def run_command(
     if resumed is not None:
         ui.say(f"{choices.out} holds this case already: going on with it.")
         return reduce_case(resumed, resumed.folder.parent, choices.options)
-    with EarlyPool(choices.options.jobs, _text(target, module)) as early:
-        return _run_anew(target, args, module, choices, ui, identity, early)
+    with (
+        EarlyPool(choices.options.jobs, _text(target, module)) as early,
+        tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name,
+    ):
+        catcher = Catcher(
+            target,
+            args,
+            module,
+            check=choices.check,
+            accuracy=choices.accuracy,
+            bound=choices.bound,
+            timeout=choices.options.timeout,
+            folder=Path(name),
+            say=ui.say,
+            watch=early.watch,
+        )
+        try:
+            return _run_anew(catcher, choices, ui, identity, early)
+        finally:
+            catcher.settle()
 
 
 def _run_anew(
-    target: str,
-    args: tuple[str, ...],
-    module: bool,
+    catcher: Catcher,
     choices: Choices,
     ui: Terminal,
     identity: dict[str, object],
     early: EarlyPool,
 ) -> Result:
-    with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
-        caught = _catch(target, args, module, choices, Path(name), ui, early)
-        if caught.case is None:
-            if choices.check != "auto" or not _is_unexplained(caught):
-                return _nothing(caught)
-            ui.say("Running it once more, with torch.compile doing nothing.")
-            found = between_graphs(target, args, module, caught, Path(name) / "4")
-            return found or _nothing(caught)
-        if caught.case.program is None:
-            if caught.broken:
-                details = "".join(f"\n{one}" for one in caught.broken)
-                raise CommandError(
-                    f"The graph that failed could not be observed.{details}", NO_REPRO
-                )
-            ui.say("torch.compile failed before there was a graph. Running the script without it.")
-            own = by_itself(target, args, module, caught, Path(name) / "4")
-            if own is not None:
-                return own
-        out = choices.out or new_folder(OUT, target if module else Path(target).stem)
-        out.mkdir(parents=True, exist_ok=True)
-        _move(caught.case.folder, out / "case")
+    caught = catcher.caught()
+    if caught.case is None:
+        if choices.check != "auto" or not is_unexplained(caught):
+            return _nothing(caught)
+        ui.say("Running it once more, with torch.compile doing nothing.")
+        return catcher.between_graphs(caught) or _nothing(caught)
+    if caught.case.program is None:
+        if caught.broken:
+            details = "".join(f"\n{one}" for one in caught.broken)
+            raise CommandError(f"The graph that failed could not be observed.{details}", NO_REPRO)
+        ui.say("torch.compile failed before there was a graph. Running the script without it.")
+        own = catcher.by_itself(caught)
+        if own is not None:
+            return own
+    target = catcher.target
+    out = choices.out or new_folder(OUT, target if catcher.module else Path(target).stem)
+    out.mkdir(parents=True, exist_ok=True)
+    _move(caught.case.folder, out / "case")
     write_atomically(out / "case" / "command.json", json.dumps(identity))
     case = _load(out / "case")
     if case.program is None:
@@ -114,44 +124,24 @@ def _run_anew(
     if not failed or caught.keep is None:
         return result
     ui.say("It needs the values of its inputs. Running the script again, to keep them.")
-    fuller = _with_inputs(target, args, module, choices, caught.keep, out, ui)
+    fuller = _with_inputs(catcher, caught.keep, out, ui)
     return reduce_case(fuller or case, out, choices.options)
 
 
-def _with_inputs(
-    target: str,
-    args: tuple[str, ...],
-    module: bool,
-    choices: Choices,
-    keep: Keep,
-    out: Path,
-    ui: Terminal,
-) -> Case | None:
+def _with_inputs(catcher: Catcher, keep: Keep, out: Path, ui: Terminal) -> Case | None:
     """The case in `out` replaced by one that has the inputs of the graph; None if the script does
     not end in the same way again."""
     first = _load(out / "case")
-    before, context = first.failure, first.context
-    with tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name:
-        caught = run_script(
-            target,
-            args,
-            module=module,
-            folder=Path(name) / "1",
-            quiet_output=True,
-            hangs=choices.check in ("auto", "hang"),
-            limit=choices.options.timeout,
-            keep=keep,
-            check="error" if context is None or not context.synchronized else "device",
-            say=ui.say,
-        )
-        if caught.case is None or caught.case.failure.kind is not before.kind:
-            ui.say(f"The second time it ended in another way: {caught.message}")
-            return None
-        if not caught.case.stored:
-            return None
-        command = (out / "case" / "command.json").read_text(encoding="utf-8")
-        shutil.rmtree(out / "case")
-        _move(caught.case.folder, out / "case")
+    waits = first.context is not None and first.context.synchronized
+    caught = catcher.kept(keep, "device" if waits else "error")
+    if caught.case is None or caught.case.failure.kind is not first.failure.kind:
+        ui.say(f"The second time it ended in another way: {caught.message}")
+        return None
+    if not caught.case.stored:
+        return None
+    command = (out / "case" / "command.json").read_text(encoding="utf-8")
+    shutil.rmtree(out / "case")
+    _move(caught.case.folder, out / "case")
     write_atomically(out / "case" / "command.json", command)
     return _load(out / "case")
 
@@ -169,146 +159,6 @@ def _move(folder: Path, place: Path) -> None:
             " Make room or give another folder with --out, and run again.",
             NO_REPRO,
         ) from None
-
-
-def _catch(
-    target: str,
-    args: tuple[str, ...],
-    module: bool,
-    choices: Choices,
-    folder: Path,
-    ui: Terminal,
-    early: EarlyPool,
-) -> Caught:
-    """Run the script; if it found something wrong by itself, once more with its graphs compared."""
-    check, started = choices.check, time.monotonic()
-    first = {"accuracy": choices.accuracy, "memory": f"memory:{choices.bound or 0}"}
-    caught = run_script(
-        target,
-        args,
-        module=module,
-        check=first.get(check, "error"),
-        folder=folder / "1",
-        hangs=check in ("auto", "hang"),
-        limit=choices.options.timeout,
-        say=ui.say,
-        watch=early.watch,
-    )
-    if _stops_device(caught):
-        return _catch_late(target, args, module, folder, ui, caught)
-    if check == "slow":
-        return _catch_slow(target, args, module, choices, folder, ui, caught)
-    if check == "auto" and caught.ending is Ending.PASSED and not caught.status and caught.graphs:
-        return _catch_seldom(target, args, module, folder, ui, caught, time.monotonic() - started)
-    if check != "auto" or not _is_unexplained(caught):
-        return caught
-    ui.say(
-        "The script failed by itself after torch.compile had done its work. Running it again,"
-        " with each compiled graph compared with eager."
-    )
-    again = run_script(
-        target, args, module=module, check=choices.accuracy, folder=folder / "2", quiet_output=True
-    )
-    if again.case is not None:
-        return again
-    caught = replace(
-        caught, message=f"{caught.message}. In none of them did a value differ from eager's."
-    )
-    said = "" if caught.exception is None else caught.exception.message
-    seconds = named_bound(said, SECONDS, caught.slowest)
-    if seconds is not None:
-        choices = replace(choices, bound=seconds)
-        return _catch_slow(target, args, module, choices, folder, ui, caught)
-    memory = named_bound(said, MEBIBYTES)
-    if memory is None:
-        ui.say("The values are right. Running it once more, comparing what else outputs have.")
-        check = "attributes"
-    else:
-        ui.say(f"Its message names {memory:g} MiB. Running it once more, measuring the memory.")
-        check = f"memory:{memory}"
-    again = run_script(
-        target, args, module=module, check=check, folder=folder / "3", quiet_output=True
-    )
-    return caught if again.case is None else again
-
-
-def _stops_device(caught: Caught) -> bool:
-    if caught.case is not None:
-        return caught.case.failure.stops_device
-    error = caught.exception
-    return error is not None and caught.graphs > 0 and is_of_device(error.type, error.message)
-
-
-def _catch_late(
-    target: str, args: tuple[str, ...], module: bool, folder: Path, ui: Terminal, caught: Caught
-) -> Caught:
-    """Run the script again, to find which graph has started what went wrong on an accelerator;
-    `caught` if that was none."""
-    ui.say(
-        "Something went wrong on the accelerator, which tells of it late. Running the script again,"
-        " waiting for it after each call of a compiled graph."
-    )
-    again = run_script(
-        target, args, module=module, check="device", folder=folder / "2", quiet_output=True
-    )
-    return caught if again.case is None else again
-
-
-def _catch_seldom(
-    target: str,
-    args: tuple[str, ...],
-    module: bool,
-    folder: Path,
-    ui: Terminal,
-    caught: Caught,
-    seconds: float,
-) -> Caught:
-    """Who asks about a script has seen it fail: run it again, if it is short; `caught` if it passes
-    each time."""
-    times = min(MORE_RUNS, int(MORE_SECONDS // seconds))
-    if times == 0:
-        return caught
-    ui.say(f"Nothing failed. Running it up to {times} times more: it may fail only now and then.")
-    for number in range(times):
-        again = run_script(
-            target, args, module=module, folder=folder / f"again-{number}", quiet_output=True
-        )
-        if again.case is not None:
-            return again
-    return replace(caught, message=f"{caught.message} The same in {times} further runs.")
-
-
-def _is_unexplained(caught: Caught) -> bool:
-    """Whether the script failed by itself, with an exception of its own or an exit status, after
-    something had been compiled."""
-    failed = caught.ending is Ending.OTHER_ERROR or (
-        caught.ending is Ending.PASSED and bool(caught.status)
-    )
-    return failed and caught.graphs > 0
-
-
-def _catch_slow(
-    target: str,
-    args: tuple[str, ...],
-    module: bool,
-    choices: Choices,
-    folder: Path,
-    ui: Terminal,
-    caught: Caught,
-) -> Caught:
-    """Run the script again, to catch the compilation that takes too long; `caught` if none does."""
-    bound = choices.bound or caught.slowest / 2
-    if caught.slowest < max(bound, SECONDS.least):
-        message = f"{caught.message} Its slowest compilation took {caught.slowest:.1f} s."
-        return caught if caught.case else replace(caught, message=message)
-    ui.say(
-        f"Compiling one graph has taken {caught.slowest:.1f} s; more than {bound:g} s is too long."
-        " Running the script again, to catch that graph."
-    )
-    again = run_script(
-        target, args, module=module, check=f"slow:{bound}", folder=folder / "3", quiet_output=True
-    )
-    return caught if again.case is None else again
 
 
 def _nothing(caught: Caught) -> Result:

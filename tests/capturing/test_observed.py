@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from torchcrux.capturing.script import Ending
+from torchcrux.capturing.script import Ending, run_script
 
 FAILS = """
 import torch
@@ -293,3 +293,42 @@ assert compiled and compiled[0].note == "mine" and compiled[0]._boxed_call is Fa
 """
     )
     assert found.ending is Ending.PASSED, found
+
+
+LINGERS = """
+import atexit, sys, time, torch
+atexit.register(time.sleep, 30)
+
+def broken(gm, inputs):
+    raise RuntimeError("no")
+
+f = torch.compile(lambda x: x.sin(), backend=broken)
+try:
+    f(torch.ones(2))
+except Exception:
+    if {raises}:
+        raise
+"""
+
+
+def test_nobody_waits_for_the_end_of_python_once_a_failure_is_known(scripts):
+    lingering = []
+    path = scripts.write("script.py", LINGERS.format(raises=True))
+    caught = run_script(str(path), (), folder=scripts.folder / "1", lingering=lingering)
+    try:
+        assert lingering[0].poll() is None
+        assert caught.ending is Ending.CAUGHT
+        assert caught.status == 1
+        assert caught.exception.case == caught.case.folder.name
+    finally:
+        lingering[0].kill()
+        lingering[0].wait()
+
+
+def test_a_script_that_goes_on_is_waited_for(scripts):
+    lingering = []
+    text = LINGERS.format(raises=False).replace("30", "1")
+    path = scripts.write("script.py", text)
+    caught = run_script(str(path), (), folder=scripts.folder / "1", lingering=lingering)
+    assert lingering[0].poll() == 0
+    assert caught.swallowed

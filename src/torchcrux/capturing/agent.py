@@ -69,6 +69,8 @@ class Agent:
         self.records.status.uncaught = Uncaught(type(error).__name__, _message(error), case)
         self._end()
         execution.report(error)
+        self.records.status.told = True
+        self.records.save()
         if isinstance(error, KeyboardInterrupt):
             atexit.register(execution.die_of_interrupt)
         return 1

@@ -75,11 +75,13 @@ def wait(
     strict: bool = False,
     say: Callable[[str], None],
     watch: Callable[[Path], None] = lambda folder: None,
+    over: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """Wait for the end of a process that stands by in `folder`. If `hangs`, one that takes
     implausibly long over one graph is asked for its frames and ended; not what it started. Time in
     which it had to wait for a core does not count, unless `strict`.
-    `watch` is called with `folder` now and then."""
+    `watch` is called with `folder` now and then. Once it is `over`, only Python's own end is left:
+    nobody waits for that."""
     kills = linux.oom_kills()
     hung: float | None = None
     told: standby.Activity | None = None
@@ -90,6 +92,8 @@ def wait(
             break
         except subprocess.TimeoutExpired:
             watch(folder)
+            if over():
+                return Ended(1)
             busy = standby.activity(folder) if hangs else None
         if busy is None:
             continue

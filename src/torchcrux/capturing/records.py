@@ -36,7 +36,8 @@ class Uncaught:
 
 @dataclass
 class Status:
-    """`phase` is "running" until the script's code has come to its end, then "ended".
+    """`phase` is "running" until the script's code has come to its end, then "ended". `told` is
+    true once the traceback of what ended it has been shown: only Python's own end is left then.
 
     `cases` are folder names, in the order of the failures; `maybe` those among them that Dynamo
     answers with a fallback to eager unless the user forbade it. `broken` are tracebacks of our own
@@ -46,6 +47,7 @@ class Status:
     """
 
     phase: str = "running"
+    told: bool = False
     graphs: int = 0
     compared: int = 0
     cases: list[str] = field(default_factory=list)
@@ -56,6 +58,14 @@ class Status:
     slowest: float = 0.0
     lost: dict[str, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether a case has ended the script, and the user has been told."""
+        if self.phase != "ended" or not self.cases:
+            return False
+        known = self.uncaught is not None and self.uncaught.case in self.cases
+        return self.stopped or (known and self.told)
 
 
 class Records:

@@ -72,6 +72,7 @@ def run_script(
     keep: Keep | None = None,
     say: Callable[[str], None] = lambda text: None,
     watch: Callable[[Path], None] = lambda folder: None,
+    lingering: list[subprocess.Popen[bytes]] | None = None,
 ) -> Caught:
     """Run ``target args`` and keep what failed in `folder`, which must not hold cases yet.
 
@@ -82,7 +83,8 @@ def run_script(
     ended when one compilation, or one call of a compiled graph, takes more than `limit` seconds (by
     default, what is not plausible); `say` tells the user. `watch` is called now and then with the
     folder in which the program lays down its graphs. The program inherits stdin and the terminal;
-    Ctrl-C reaches it as it would without us, and we go on once it has ended.
+    Ctrl-C reaches it as it would without us, and we go on once it has ended; or, if there is a list
+    for those that are `lingering`, once a failure has ended its code and Python winds down.
     """
     if not module:
         problem = _unreadable(Path(target))
@@ -103,7 +105,10 @@ def run_script(
             strict=limit is not None,
             say=say,
             watch=watch,
+            over=lambda: lingering is not None and _is_over(folder),
         )
+    if lingering is not None:
+        lingering.append(child)
     return _judge(folder, ended, target, module=module)
 
 
@@ -245,6 +250,11 @@ def _nothing_caught(status: Status, number: int | None, shown: int) -> tuple[End
     return Ending.PASSED, (
         f"The program ended {exits} after {status.graphs} compiled graphs, and none of them failed."
     )
+
+
+def _is_over(folder: Path) -> bool:
+    status = read_status(folder)
+    return status is not None and status.over
 
 
 def _cases(folder: Path, status: Status) -> tuple[dict[str, Case], list[str]]:
