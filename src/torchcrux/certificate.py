@@ -10,6 +10,7 @@ from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
 from torchcrux.passes import Draft, Edit
 from torchcrux.passes.context import SetContext
+from torchcrux.passes.data import Round
 from torchcrux.passes.dtype import Cast
 from torchcrux.passes.inputs import Fill, PlainInput, SetValue
 from torchcrux.passes.parts import Part
@@ -107,7 +108,7 @@ def _rank(edit: Edit) -> int:
     match edit:
         case SetContext(field="backward") | PlainInput(requires_grad=False):
             return 2
-        case SetValue() | Fill() | Part():
+        case SetValue() | Fill() | Part() | Round():
             return 1
     return -has_bounds(edit)
 

@@ -54,7 +54,8 @@ def test_the_whole_script():
         (Context(calls=2), {}),
         (Context(compilations=2), {}),
         (Context(), {"times": 3}),
-        (Context(backward=True), {}),  # it is asked for their gradients
+        (Context(backward=True), {"accuracy": True}),  # it is asked for their gradients
+        (Context(backward=True, weighted=True), {}),  # these are made in between
         (Context(grad=False), {}),  # they would be made in another mode
         (Context(around=("torch.autocast('cpu')",)), {}),
         (Context(), {"bound": Bound(SECONDS, 2.0)}),  # what it takes to make them is not measured
@@ -99,3 +100,15 @@ def test_an_output_that_is_written_to_needs_no_name():
     assert (
         lines(context=Context(writes=True))[-1] == "torch.compile(f, backend=backend)(x, y).mul_(1)"
     )
+
+
+def test_inputs_of_a_backward_whose_gradients_nobody_asks_for():
+    short = Node("a", Op.INPUT, spec=Tensor((1,), requires_grad=True), value=Value.ONES)
+    out = Node("out", Op.FUNCTION, "torch.sin", (Ref("a"),), spec=short.spec)
+    text = script(Program((short, out), ("out",)), Context(backward=True))
+    call = "torch.compile(f, backend=backend)(torch.ones(1, requires_grad=True))"
+    assert text.endswith(f"\n{call}.sum().backward()\n")
+
+    also = Node("also", Op.FUNCTION, "torch.cos", (Ref("a"),), spec=short.spec)
+    text = script(Program((short, out, also), ("out", "also")), Context(backward=True))
+    assert text.endswith(f"\nout = {call}\n(out[0].sum() + out[1].sum()).backward()\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchcrux.emit.inputs import factory
 from torchcrux.passes import Draft
+from torchcrux.passes.data import RoundValues
 from torchcrux.passes.inputs import ConstantValues
 from torchcrux.program.context import Context
 from torchcrux.program.dimensions import sizes
@@ -25,3 +26,25 @@ def test_a_large_tensor_may_be_one_of_its_numbers_throughout():
     assert filled.program.inputs[0].elements == (INF,) * 128
     assert factory(filled.program.inputs[0]) == 'torch.full((4, 32), float("inf"))'
     assert not [edit for edit in ConstantValues().edits(filled) if "inf" in str(edit)]
+
+
+def test_a_literal_loses_digits():
+    elements = (122.591796875, -0.00123456, INF, 3.0)
+    x = Node("x", Op.INPUT, spec=Tensor((4,)), value=Value.LITERAL, elements=elements)
+    y = Node("y", Op.FUNCTION, "torch.relu", (Ref("x"),), spec=Tensor((4,)))
+    draft = Draft(Program((x, y), ("y",)), Context())
+    edits = {str(edit): edit for edit in RoundValues().edits(draft)}
+    assert [*edits] == ["x rounded to 1 digit", "x rounded to 2 digits", "x rounded to 3 digits"]
+    least = edits["x rounded to 1 digit"].apply(draft)
+    assert least.program.inputs[0].elements == (100.0, -0.001, INF, 3.0)
+    assert not [*RoundValues().edits(least)]
+    two = edits["x rounded to 2 digits"].apply(draft)
+    assert two.program.inputs[0].elements == (120.0, -0.0012, INF, 3.0)
+    assert [*map(str, RoundValues().edits(two))] == ["x rounded to 1 digit"]
+
+
+def test_numbers_that_are_whole_by_dtype_keep_all_digits():
+    spec = Tensor((2,), dtype="int64")
+    x = Node("x", Op.INPUT, spec=spec, value=Value.LITERAL, elements=(1234, 5))
+    y = Node("y", Op.FUNCTION, "torch.abs", (Ref("x"),), spec=spec)
+    assert not [*RoundValues().edits(Draft(Program((x, y), ("y",)), Context()))]

@@ -72,7 +72,7 @@ def script(
     else:
         backend, *calls = plain_call(program, context, names)
     once = context.calls == context.compilations == times == 1 and not context.marked
-    if once and not (accuracy or context.backward or inner or bound):
+    if once and not (accuracy or context.weighted or inner or bound):
         inputs, calls = handed_over([names[node.name] for node in program.inputs], inputs, calls)
     calls = _with_inner(calls, inner)
     if context.synchronized:

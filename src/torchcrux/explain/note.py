@@ -10,7 +10,7 @@ from torchcrux.oracle.message import gist
 
 LINES = 3
 _WIDTH = 200
-_ONE_LINE = 120
+_ONE_LINE = 160
 _TOLD = 3
 _CAST = re.compile(r"^([\w, ]+): \w+ → (\w+)$")
 _SHAPE = re.compile(r"(?<= of shape) \([\d, ]*\) →")

@@ -8,7 +8,7 @@ from torchcrux.passes.bodies import InlineBodies, ShrinkBodies
 from torchcrux.passes.bypass import Bypass, SameCalls, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
-from torchcrux.passes.data import PlainValues
+from torchcrux.passes.data import PlainValues, RoundValues
 from torchcrux.passes.dtype import Devices, Dtypes
 from torchcrux.passes.inputs import (
     ConstantValues,
@@ -47,6 +47,7 @@ ALL: tuple[Pass, ...] = (
     LiteralValues(),
     Parts(),
     Scattered(),
+    RoundValues(),
     Sizes(),
     Arguments(),
     Dimensions(),

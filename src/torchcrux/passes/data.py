@@ -1,8 +1,11 @@
-"""Constants in the place of random numbers: a seed only if the numbers matter."""
+"""Constants in the place of random numbers, a seed only if the numbers matter; and round ones."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torchcrux.emit.inputs import uses_random
 from torchcrux.passes.base import Draft, Edit
@@ -30,3 +33,40 @@ class PlainValues(TriedFirst):
                 index = isinstance(spec, Tensor) and not spec.is_floating
                 zeros = index is not self.swapped
                 yield SetValue(node.name, Value.ZEROS if zeros else Value.ONES)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Leave so many significant digits of the numbers of a literal."""
+
+    name: str
+    digits: int
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.name)
+        if node is None or node.value is not Value.LITERAL:
+            return draft
+        elements = tuple(self._rounded(element) for element in node.elements)
+        return draft.with_nodes(**{self.name: replace(node, elements=elements)})
+
+    def _rounded(self, element: int | float | bool | complex | str) -> Any:
+        if not isinstance(element, float) or not math.isfinite(element):
+            return element
+        return float(f"{element:.{self.digits - 1}e}")
+
+    def __str__(self) -> str:
+        return f"{self.name} rounded to {self.digits} digit{'s' * (self.digits > 1)}"
+
+
+class RoundValues:
+    """What eager computed has more digits than a person would write."""
+
+    name = "round-values"
+    summary = "the numbers of a literal lose digits"
+    example = "torch.tensor([122.591796875])  ->  torch.tensor([100.0])"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if node.value is Value.LITERAL:
+                tried = (Round(node.name, digits) for digits in (1, 2, 3))
+                yield from (edit for edit in tried if edit.apply(draft) != draft)
