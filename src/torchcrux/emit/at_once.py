@@ -19,13 +19,14 @@ def handed_over(
     arguments = f"({', '.join(variables)})"
     if not made or [name for name, _, _ in made] != [*variables]:
         return inputs, calls
-    used = re.compile(rf"\b(?:{'|'.join(map(re.escape, variables))})\b")
-    users = [i for i, line in enumerate(calls) if used.search(line.replace(arguments, ""))]
     callers = [i for i, line in enumerate(calls) if line.count(arguments) == 1]
-    if users or len(callers) != 1 or calls[callers[0]].startswith(" "):
+    if len(callers) != 1 or calls[callers[0]].startswith(" "):
         return inputs, calls
     (at,) = callers
     whole = calls[at].replace(arguments, f"({', '.join(value for _, _, value in made)})")
     if len(whole) > WIDTH:
+        return inputs, calls
+    used = re.compile(rf"\b(?:{'|'.join(map(re.escape, variables))})\b")
+    if any(used.search(line.replace(arguments, "")) for line in calls):
         return inputs, calls
     return rest, [*calls[:at], whole, *calls[at + 1 :]]

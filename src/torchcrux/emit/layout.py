@@ -10,17 +10,13 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 def folded(lines: Iterable[str]) -> list[str]:
     """`lines` of code, each statement on as many lines as it needs."""
-    lines = [*lines]
-    if max(map(len, lines), default=0) <= WIDTH:
-        return lines
-    found: list[str] = []
-    for line in lines:
-        if len(line) <= WIDTH or line.lstrip().startswith("#"):
-            found.append(line)
-        else:
-            text = line.lstrip(" ")
-            found += _statement(text, len(line) - len(text))
-    return found
+    lines, found, done = [*lines], [], 0
+    for i in [i for i, length in enumerate(map(len, lines)) if length > WIDTH]:
+        text = lines[i].lstrip(" ")
+        if not text.startswith("#"):
+            found += [*lines[done:i], *_statement(text, len(lines[i]) - len(text))]
+            done = i + 1
+    return [*found, *lines[done:]] if done else lines
 
 
 def _statement(text: str, indent: int) -> list[str]:

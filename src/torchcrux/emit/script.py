@@ -116,7 +116,10 @@ def script(
         lines += ["", "", *source]
     lines += [*folded(definitions), "", "", *folded(text), "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
-    return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines)) + "\n"
+    text = "\n".join(lines)
+    while "\n\n\n\n" in text:
+        text = text.replace("\n\n\n\n", "\n\n\n")
+    return text + "\n"
 
 
 def probed(program: Program, context: Context, probe: str) -> str:
