@@ -116,10 +116,10 @@ def script(
         lines += ["", "", *source]
     lines += [*folded(definitions), "", "", *folded(text), "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
-    text = "\n".join(lines)
-    while "\n\n\n\n" in text:
-        text = text.replace("\n\n\n\n", "\n\n\n")
-    return text + "\n"
+    whole = "\n".join(lines)
+    while "\n\n\n\n" in whole:
+        whole = whole.replace("\n\n\n\n", "\n\n\n")
+    return whole + "\n"
 
 
 def probed(program: Program, context: Context, probe: str) -> str:
