@@ -79,7 +79,10 @@ def script(
         calls.append("torch.accelerator.synchronize()")
     if bound is not None:
         on_device = any(spec.device != "cpu" for n in program.inputs for spec in tensors(n.spec))
-        module, calls = measured(calls, compiler(context)[1], bound, on_device=on_device)
+        plain = not (context.backward or context.mode or context.options)
+        module, calls = measured(
+            calls, compiler(context)[1], bound, at_once=plain, on_device=on_device
+        )
     inputs, calls = repeated(inputs, calls, context, times)
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
