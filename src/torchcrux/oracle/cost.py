@@ -1,8 +1,8 @@
 """What a compilation costs, in seconds or memory: when it is too much, and how a script says it.
 
-A script measures how much more is spent with the backend than with one that does nothing, after a
-warm-up that has paid for all that happens once in a process: what is left is the backend's own for
-this one graph, and not an accident of the machine.
+A script measures what the backend itself spends; or, where it works later too, how much more is
+spent with it than with one that does nothing. A warm-up has paid for all that happens once in a
+process: what is left is spent on this one graph, and is no accident of the machine.
 """
 
 from __future__ import annotations
