@@ -112,3 +112,12 @@ def test_inputs_of_a_backward_whose_gradients_nobody_asks_for():
     also = Node("also", Op.FUNCTION, "torch.cos", (Ref("a"),), spec=short.spec)
     text = script(Program((short, out, also), ("out", "also")), Context(backward=True))
     assert text.endswith(f"\nout = {call}\n(out[0].sum() + out[1].sum()).backward()\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "blank"),
+    [("RATE = 3\n\n\ndef b(g, i):\n    return g", 1), ("def b(g, i):\n    return g", 2)],
+)
+def test_only_a_definition_is_two_lines_below_the_imports(source, blank):
+    text = lines(context=Context(backend=Backend("b", source=source)))
+    assert text[: 2 + blank] == ["import torch", *[""] * blank, source.splitlines()[0]]

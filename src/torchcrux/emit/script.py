@@ -116,7 +116,8 @@ def script(
     if state:
         lines += ["", *state]
     if source:
-        lines += ["", "", *source]
+        defines = source[0].startswith(("def ", "class ", "@"))
+        lines += [*[""] * (1 + defines), *source]
     lines += [*folded(definitions), "", "", *folded(text), "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
     whole = "\n".join(lines)
