@@ -19,6 +19,8 @@ pytestmark = pytest.mark.real
 HEAD = """
 import torch
 
+torch.manual_seed(0)
+
 class RejectedError(Exception):
     pass
 
