@@ -72,6 +72,11 @@ def until_answered(out, process, count=ENOUGH):
         time.sleep(0.02)
 
 
+def is_server(pid):
+    """Rather than the script, which may still wind down, or a fresh interpreter that verifies."""
+    return b"torchcrux.run.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A finished run with four jobs, in which a child was killed."""
@@ -79,7 +84,7 @@ def whole(tmp_path_factory):
     (folder / "train.py").write_text(SCRIPT)
     process = start(folder, "run", "--jobs", "4", "--out", "out", "train.py")
     until_answered(folder / "out", process)
-    (server,) = [pid for pid in processes.children(process.pid) if not processes.is_dead(pid)]
+    (server,) = filter(is_server, processes.children(process.pid))
     until = time.monotonic() + 60
     while not (children := processes.children(server)):
         assert time.monotonic() < until
