@@ -74,7 +74,10 @@ def until_answered(out, process, count=ENOUGH):
 
 def is_server(pid):
     """Rather than the script, which may still wind down, or a fresh interpreter that verifies."""
-    return b"torchcrux.run.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return b"torchcrux.run.server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
