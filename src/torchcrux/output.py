@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torchcrux.explain.note import conditions, note
 from torchcrux.oracle.answer import Answer
+from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import normalised
 from torchcrux.oracle.oracle import Oracle
@@ -16,6 +19,9 @@ from torchcrux.passes import Draft
 from torchcrux.pools import constants
 from torchcrux.report.result import Find, write_atomically
 from torchcrux.run import Pool, PoolError, Status, Task
+
+Variable = tuple[str, str]
+"""Of the environment: its name and its value."""
 
 REPRO, DATA = "repro.py", "data.safetensors"
 SAVE_DATA = "torchcrux.oracle.data:save_data"
@@ -102,16 +108,32 @@ class Output:
         The children that judge candidates have them all, so only a fresh one can tell.
         """
         assert answer.failure is not None
-        self.write(oracle, best, answer)
-        for variable in best.context.environment:
-            left = tuple(one for one in best.context.environment if one != variable)
-            fewer = replace(best, context=replace(best.context, environment=left))
-            self.write(oracle, fewer, answer)
-            (run,) = self.fresh(1)
-            if difference(answer.failure, run) is None:
-                best = fewer
+        untried = best.context.environment
+        while spare := self._spare(oracle, best, answer.failure, untried):
+            best, untried = _without(best, spare[0]), spare[1:]
         self.write(oracle, best, answer)
         return best
+
+    def _spare(
+        self, oracle: Oracle, best: Draft, failure: Failure, variables: Sequence[Variable]
+    ) -> tuple[Variable, ...]:
+        """Those without which `best` fails as well: fresh interpreters, beside each other, tell."""
+        with tempfile.TemporaryDirectory(prefix="torchcrux-") as name, ExitStack() as stack:
+            started = []
+            for i, variable in enumerate(variables):
+                beside = replace(self, folder=Path(name, str(i)))
+                beside.folder.mkdir()
+                draft = _without(best, variable)
+                beside.lay(oracle, draft, oracle.text(draft))
+                started.append(stack.enter_context(beside.started(1)))
+            runs = [fresh.results()[0] for fresh in started]
+        told = zip(variables, runs, strict=True)
+        return tuple(one for one, run in told if difference(failure, run) is None)
+
+
+def _without(draft: Draft, variable: Variable) -> Draft:
+    left = tuple(one for one in draft.context.environment if one != variable)
+    return replace(draft, context=replace(draft.context, environment=left))
 
 
 def new_folder(parent: Path, name: str) -> Path:

@@ -33,10 +33,12 @@ class Pool:
     def __init__(self, *rounds):
         self.rounds = list(rounds)
         self.asked = []
+        self.threads = []
 
     def run(self, tasks, told=lambda index, outcome: None):
         outcomes = self.rounds.pop(0)
         self.asked.append([task.payload["text"] for task in tasks])
+        self.threads.append([task.payload["threads"] for task in tasks])
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -82,16 +84,24 @@ def oracle(tmp_path):
 
 
 def test_the_first_failure_is_repeated_on_cores_that_are_free(oracle):
-    asking = oracle([SAME, PASSES], [PASSES, SAME], [PASSES, PASSES, SAME], [], [SAME])
+    asking = oracle([SAME, PASSES], [PASSES, SAME], [PASSES, PASSES], [], [SAME, SAME])
     first, _ = asking.ask([draft("sin"), draft("cos")])
     asking.ask([draft("exp")])  # one of two jobs is free
-    asking.ask([draft("tan"), draft("neg")])  # none is, and it is asked all the same
+    asking.ask([draft("tan"), draft("neg")])  # none is
     asking.ask([draft("exp")])  # known: nothing is asked
     asking.settle()
     asking.settle()
     _, second, third, fourth, last = asking.pool.asked
-    assert [second[1:], third[2:], fourth, last] == [[first.text], [first.text], [], [first.text]]
+    assert [second[1:], third[2:], fourth, last] == [[first.text], [], [], [first.text] * 2]
     assert asking.queries == 8
+
+
+def test_one_job_repeats_it_as_well(oracle):
+    asking = oracle([SAME], [PASSES, SAME])
+    asking.pool.jobs = 1
+    first = asking.ask([draft("sin")])[0]
+    asking.ask([draft("exp")])
+    assert asking.pool.asked[1][1:] == [first.text]
 
 
 def test_one_that_does_not_come_again_is_flaky_and_what_was_asked_beside_is_kept(oracle):
@@ -110,6 +120,13 @@ def test_what_was_not_repeated_beside_anything_is_at_the_end(oracle):
     with pytest.raises(Flaky) as raised:
         asking.settle()
     assert raised.value.seen == Frequency(3, 4)
+
+
+def test_a_question_has_the_cores_that_no_other_needs(oracle):
+    asking = oracle([PASSES], [PASSES, PASSES], repeats=0)
+    asking.ask([draft("sin")])
+    asking.ask([draft("cos"), draft("tan")])
+    assert asking.pool.threads == [[2], [1, 1]]
 
 
 def test_an_answer_is_on_the_disk_before_the_round_is_over(oracle):

@@ -8,8 +8,8 @@ from torchcrux.run import Task
 HERE = str(Path(__file__).parent)
 
 
-def task(name, timeout=30.0, **payload):
-    return Task(f"tasks_of_tests:{name}", payload, timeout)
+def task(name, timeout=30.0, reuse=False, **payload):
+    return Task(f"tasks_of_tests:{name}", payload, timeout, reuse)
 
 
 def is_dead(pid):

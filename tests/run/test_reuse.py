@@ -33,6 +33,15 @@ def test_without_it_each_task_has_its_own(make_pool):
     assert pid_of(pool) != pid_of(pool)
 
 
+def test_only_tasks_that_ask_for_it_share_a_child(make_pool):
+    pool = make_pool(jobs=1)
+    shares, alone = task("shows_the_process", reuse=True), task("shows_the_process")
+    outcomes = pool.run([shares, alone, shares, alone])
+    first, second, third, fourth = [outcome.value["pid"] for outcome in outcomes]
+    assert first == third
+    assert len({first, second, fourth}) == 3
+
+
 @pytest.mark.parametrize(
     ("fault", "status"),
     [

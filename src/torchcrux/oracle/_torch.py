@@ -105,6 +105,21 @@ def prepare_inductor() -> None:
     compile_once("inductor")
 
 
+def compile_side_by_side(count: int) -> None:
+    """Have Inductor run so many C++ compilers at once, from threads of this process.
+
+    `torch._inductor.config.compile_threads`, and `async_compile.AsyncCompile.use_process_pool`, 2.4
+    and newer: the pool of processes that comes with it is for Triton alone.
+    """
+    if count <= 1:
+        return
+    pool: Any = importlib.import_module("torch._inductor.async_compile").AsyncCompile
+    if hasattr(pool, "use_process_pool"):
+        pool.use_process_pool = classmethod(lambda cls: False)
+        config: Any = importlib.import_module("torch._inductor.config")
+        config.compile_threads = count
+
+
 def _forget() -> None:
     """`torch._dynamo.utils.counters` and `torch._inductor.metrics`, 2.0 and newer."""
     torch.compiler.reset()

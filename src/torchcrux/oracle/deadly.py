@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from torchcrux.oracle import fatal
+from torchcrux.oracle.compiling import own_compiler
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.fatal import During
 from torchcrux.oracle.judge import Verdict, do_not_compile, execute
@@ -30,6 +31,11 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     of the exception that eager raises, empty if it raises none. Returns what `oracle.judge.judge`
     does; the verdict is `same` never, for then the process does not come back.
     """
+    with own_compiler():
+        return _judged(payload)
+
+
+def _judged(payload: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from torchcrux.oracle.data import lay_data

@@ -130,13 +130,15 @@ def _copy(node: Node) -> Node:
 def first_difference(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``payload["text"]``, which compares; the index of the first output that is wrong, None if
     none is known to be. To be run in a child."""
+    from torchcrux.oracle.compiling import own_compiler
     from torchcrux.oracle.data import lay_data
     from torchcrux.oracle.judge import execute, unjustified
 
     path = Path.cwd() / "repro.py"
     path.write_text(payload["text"], encoding="utf-8")
     lay_data(path.parent, payload.get("data", {}))
-    namespace, failure = execute(payload["text"], path)
+    with own_compiler(payload.get("threads", 1)):
+        namespace, failure = execute(payload["text"], path)
     if failure is None or failure.kind is not Kind.ACCURACY:
         return {"index": None}
     mismatch = unjustified(

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchcrux.oracle.compiling import own_compiler
 from torchcrux.oracle.cost import says_costly
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.main_module import main_module
@@ -35,15 +36,20 @@ class Verdict(str, Enum):
 def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Judge ``payload["text"]``.
 
-    `attribute` is what the script compares of the outputs, empty for their values. `renamed` are
-    pairs: the name of a value in the text, or in the graph that Dynamo makes of it,
-    and its name in the captured program; `expected` and `expected_names` are the failure to
-    compare with and all names of that program; `match` an optional regular expression, `data` maps
-    keys of the script's data file to (file, key) pairs, `reference` whether a float64 run can serve
-    as one, `draws` whether the function draws random numbers, `backward` whether a script for
-    wrong numbers compares gradients. Returns
-    verdict, failure, reason, and seconds spent in the compiled run.
+    `threads` is how many C++ compilers may run at once, `attribute` what the script compares of the
+    outputs, empty for their values. `renamed` are pairs: the name of a value in the text, or in the
+    graph that Dynamo makes of it, and its name in the captured program. `expected` and
+    `expected_names` are the failure to compare with and all names of that program, `match` an
+    optional regular expression. `data` maps keys of the script's data file to (file, key) pairs,
+    `reference` is whether a float64 run can serve as one, `draws` whether the function draws random
+    numbers, `backward` whether a script for wrong numbers compares gradients. Returns verdict,
+    failure, reason, and seconds spent in the compiled run.
     """
+    with own_compiler(payload.get("threads", 1)):
+        return _judged(payload)
+
+
+def _judged(payload: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from torchcrux.oracle.data import lay_data

@@ -191,6 +191,7 @@ class Oracle:
                 "data": data,
                 "backward": draft.context.backward,
                 "draws": draws(draft.program),
+                "threads": self.pool.jobs,
             }
             task = Task(DIVERGENCE, payload, timeout=self.timeout)
             (outcome,) = self.pool.run([task])
@@ -230,9 +231,10 @@ class Oracle:
     ) -> tuple[list[Answer], Flaky | None]:
         """The answers; and beside them whether the first failure comes again."""
         asked = [(text, task) for _, text, task in tasks]
-        if not (self._left and tasks):
+        spare = -len(tasks) % self.pool.jobs or int(self.pool.jobs == 1)
+        if not (self._left and tasks and spare):
             return self._judged(asked, [(key, task) for key, _, task in tasks]), None
-        return self._repeated(asked, max(1, -len(tasks) % self.pool.jobs))
+        return self._repeated(asked, spare)
 
     def _repeated(
         self, asked: Sequence[tuple[str, Task]], most: int
@@ -283,12 +285,14 @@ class Oracle:
     ) -> list[Answer]:
         tasks: list[Task] = []
         question = self.question
+        threads = self.pool.jobs // max(1, len(asked))
 
         def told(i: int, outcome: Outcome) -> None:
             if i < len(known_as) and outcome.code != signal.SIGKILL:
                 self._record(*known_as[i], question.answer(tasks[i], outcome))
 
         for i, (_, task) in enumerate(asked):
+            task = replace(task, payload={**task.payload, "threads": threads})
             if question.deadly:  # a text may be asked several times at once
                 trail = str(self.values.scratch / f"trail-{self.queries + i}")
                 task = replace(task, payload={**task.payload, "trail": trail})

@@ -139,7 +139,7 @@ class Trials:
             "eager": self.eager,
             "listed": sorted(listed),
         }
-        task = Task(TRY, payload, timeout=self.timeout)
+        task = Task(TRY, payload, timeout=self.timeout, reuse=True)
         (outcome,) = self.pool.run([task])
         if outcome.status is Status.DONE:
             self.known.update(zip(fresh, outcome.value, strict=True))

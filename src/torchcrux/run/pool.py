@@ -43,11 +43,11 @@ class Pool:
         calls once; they must start no thread and touch no accelerator. `env` goes over the
         environment of this process. The children work in directories of their own under `scratch`
         (by default under the system's), which are removed after them. `memory` is in bytes, for a
-        child with all that it started. With `reuse` a child judges one task after another until
-        one ends other than `DONE`; and an outcome other than `DONE` counts only if the task was
-        the first in its child. `between` ("module:function") is then called in a child before its
-        first task; what it returns is called after each task to put things back, and says whether
-        the child is fit for another.
+        child with all that it started. With `reuse` every task is one that reuses its child: a
+        child judges such tasks one after another until one ends other than `DONE`; and an outcome
+        other than `DONE` counts only if the task was the first in its child. `between`
+        ("module:function") is then called in a child before its first task; what it returns is
+        called after each task to put things back, and says whether the child is fit for another.
         """
         self.jobs = default_jobs() if jobs is None else jobs
         if self.jobs < 1:
@@ -101,7 +101,7 @@ class Pool:
             raise PoolError("The pool is closed. Make a new one.")
         round_ = _Round(
             {
-                identity: protocol.encode(_message(identity, task))
+                identity: protocol.encode(self._message(identity, task))
                 for identity, task in zip(self._identities, tasks, strict=False)
             },
             self.jobs,
@@ -137,6 +137,15 @@ class Pool:
         outcome = Outcome.from_json(message["outcome"])
         return round_.answer(message["identity"], outcome), outcome
 
+    def _message(self, identity: int, task: Task) -> dict[str, object]:
+        return {
+            "identity": identity,
+            "function": task.function,
+            "payload": dict(task.payload),
+            "timeout": task.timeout,
+            "reuse": self._reuse or task.reuse,
+        }
+
     def _start(self) -> ServerProcess:
         return ServerProcess(
             Path(tempfile.mkdtemp(dir=self._scratch.name)),
@@ -144,7 +153,6 @@ class Pool:
             memory=self._memory,
             preload=self._preload,
             env=self.env,
-            reuse=self._reuse,
             between=self._between,
         )
 
@@ -207,12 +215,3 @@ class _Round:
                 error = f"the server died each of the {MOST_ASKED} times that it judged this task"
                 self._outcomes[identity] = Outcome(Status.LOST, error=error)
         self._flying.clear()
-
-
-def _message(identity: int, task: Task) -> dict[str, object]:
-    return {
-        "identity": identity,
-        "function": task.function,
-        "payload": dict(task.payload),
-        "timeout": task.timeout,
-    }

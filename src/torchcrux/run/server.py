@@ -95,7 +95,7 @@ class Server:
                 self._working[worker.pid] = worker
 
     def _place(self, ask: Ask) -> Worker:
-        while self._idle and not ask.fresh:
+        while self._idle and ask.reuse and not ask.fresh:
             pid, worker = self._idle.popitem()
             try:
                 worker.assign(ask)
@@ -105,12 +105,11 @@ class Server:
             else:
                 return worker
         # A child beyond the number of jobs would hold an accelerator for nothing.
-        if len(self._working) + len(self._idle) >= self._settings.jobs:
+        if ask.reuse and len(self._working) + len(self._idle) >= self._settings.jobs:
             self._retire(*self._idle.popitem())
         worker = Worker(
             ask,
             self._scratch,
-            reuse=self._settings.reuse,
             between=self._settings.between,
             close=self._descriptors(),
         )

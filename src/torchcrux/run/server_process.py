@@ -58,7 +58,6 @@ class ServerProcess:
         memory: int | None,
         preload: Sequence[str],
         env: Mapping[str, str],
-        reuse: bool,
         between: str = "",
     ) -> None:
         self._mark = uuid.uuid4().hex
@@ -76,7 +75,6 @@ class ServerProcess:
             jobs=jobs,
             memory=memory,
             preload=tuple(preload),
-            reuse=reuse,
             between=between,
         )
         root = str(Path(__file__).resolve().parents[2])

@@ -17,5 +17,4 @@ class Settings:
     jobs: int
     memory: int | None
     preload: Sequence[str]
-    reuse: bool
     between: str

@@ -28,12 +28,14 @@ class Task:
     """A call to make in a child of its own.
 
     `function` is ``"package.module:callable"``; it gets `payload` as a dict and returns JSON.
-    `timeout` is in seconds of wall time; the child and all it left behind are killed then.
+    `timeout` is in seconds of wall time; the child and all it left behind are killed then. With
+    `reuse` the child stays for the next such task, see `Pool`: for what takes less than a fork.
     """
 
     function: str
     payload: Mapping[str, Any]
     timeout: float | None = None
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class Ask:
     payload: Mapping[str, Any]
     timeout: float | None
     attempts: int = 0
+    reuse: bool = False
     fresh: bool = False
     """Only a child that has judged nothing before will do."""
 
@@ -90,10 +91,8 @@ class Worker:
     pid: int
     ending: Ending | None = None
 
-    def __init__(
-        self, ask: Ask, scratch: Path, *, reuse: bool, between: str = "", close: Iterable[int]
-    ) -> None:
-        """`reuse` and `between` are as for `Pool`. `close` are descriptors of the server. Raises
+    def __init__(self, ask: Ask, scratch: Path, *, between: str = "", close: Iterable[int]) -> None:
+        """`between` is as for `Pool`. `close` are descriptors of the server. Raises
         `OSError` when there is no room."""
         self._scratch = scratch
         self.stdout, self.stderr = Tail(), Tail()
@@ -114,7 +113,7 @@ class Worker:
             stack = os.open(self.stack, flags, 0o600)
             theirs.callback(os.close, stack)
             more = None
-            if reuse:
+            if ask.reuse:
                 more, self._more = os.pipe2(os.O_CLOEXEC)
                 theirs.callback(os.close, more)
                 ours.callback(os.close, self._more)

@@ -1,0 +1,59 @@
+"""How a compiler works in a child: in no other's way, and on the cores that nobody else uses.
+
+Inductor locks a piece of C++ for as long as it compiles it. Candidates mostly share the kernel that
+matters: in one cache they would wait for each other, and where it does not compile at all, each
+would try in its turn. So a child has a cache of its own, of links to the files of all before it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from torchcrux.run import processes
+
+CACHE_DIR = "TORCHINDUCTOR_CACHE_DIR"
+_LOCKS = "locks"
+
+
+@contextmanager
+def own_compiler(threads: int = 1) -> Iterator[None]:
+    """Inductor's cache is a folder in the current one until the context ends, and up to `threads`
+    C++ compilers run at once. Nothing changes where there is an accelerator: a child stays there
+    for further tasks, and what it has loaded from the cache with it."""
+    import torch
+
+    from torchcrux.oracle._torch import compile_side_by_side
+
+    shared = os.environ.get(CACHE_DIR)
+    if shared is None or torch.accelerator.is_available():
+        yield
+        return
+    compile_side_by_side(threads)
+    own = Path.cwd() / "cache"
+    link_all(Path(shared), own)
+    os.environ[CACHE_DIR] = str(own)
+    try:
+        yield
+    finally:
+        os.environ[CACHE_DIR] = shared
+        link_all(own, Path(shared), settled=True)
+
+
+def link_all(source: Path, target: Path, settled: bool = False) -> None:
+    """Have the files of `source` in `target` as well. With `settled` they are left alone if a
+    descendant of this process is at work, which may not have written them to the end."""
+    names = [
+        Path(folder, name).relative_to(source)
+        for folder, _, names in os.walk(source)
+        for name in names
+        if _LOCKS not in Path(folder).parts
+    ]
+    if settled and any(not processes.is_dead(pid) for pid in processes.descendants(os.getpid())):
+        return
+    for name in names:
+        with suppress(OSError):  # it is there already, or the disk has no links: less is shared
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(source / name, target / name)

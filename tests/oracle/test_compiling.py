@@ -1,0 +1,97 @@
+"""A compiler's cache that is a child's own while it works, and of all afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from torchcrux.oracle.compiling import CACHE_DIR, link_all, own_compiler
+
+
+def filled(folder, **files):
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def held(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_files_are_shared_and_locks_are_not(tmp_path):
+    source = filled(tmp_path / "source", ab__kernel="new", cd__other="other", locks__kernel="")
+    target = filled(tmp_path / "target", ab__kernel="old")
+    link_all(source, target)
+    assert held(target) == {"ab/kernel": "old", "cd/other": "other"}
+
+
+def test_a_cache_that_is_not_there_yet_shares_nothing(tmp_path):
+    link_all(tmp_path / "nowhere", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_what_a_compiler_still_writes_is_left_alone(tmp_path):
+    source = filled(tmp_path / "source", ab__kernel="half of")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as compiler:
+        link_all(source, tmp_path / "target", settled=True)
+        assert held(tmp_path / "target") == {}
+        compiler.kill()
+    link_all(source, tmp_path / "target", settled=True)
+    assert held(tmp_path / "target") == {"ab/kernel": "half of"}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="children keep what they have loaded")
+def test_inside_there_is_a_cache_in_the_current_folder(tmp_path, monkeypatch):
+    shared = filled(tmp_path / "shared", ab__kernel="kernel")
+    (tmp_path / "child").mkdir()
+    monkeypatch.chdir(tmp_path / "child")
+    monkeypatch.setenv(CACHE_DIR, str(shared))
+    with own_compiler():
+        own = tmp_path / "child" / "cache"
+        assert os.environ[CACHE_DIR] == str(own)
+        assert held(own) == {"ab/kernel": "kernel"}
+        filled(own, cd__fresh="fresh", locks__fresh="")
+    assert os.environ[CACHE_DIR] == str(shared)
+    assert held(shared) == {"ab/kernel": "kernel", "cd/fresh": "fresh"}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="children keep what they have loaded")
+def test_without_a_shared_cache_nothing_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(CACHE_DIR, raising=False)
+    with own_compiler():
+        assert CACHE_DIR not in os.environ
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.real
+def test_several_compilers_at_once_compile_what_one_compiles(tmp_path):
+    """In an interpreter of its own: threads would stay in this one."""
+    text = """
+import sys, threading, torch
+from torchcrux.oracle._torch import compile_side_by_side
+compile_side_by_side(3)
+def f(x, y):
+    return torch.sin(x) @ y, torch.cos(y) @ x, torch.softmax(x @ y, 0)
+x, y = torch.randn(9, 9), torch.randn(9, 9)
+torch.testing.assert_close(torch.compile(f)(x, y), f(x, y))
+assert any("ThreadPool" in thread.name for thread in threading.enumerate())
+assert "torch._inductor.compile_worker.subproc_pool" not in sys.modules or not (
+    torch._inductor.async_compile._pool_set
+)
+"""
+    environment = {**os.environ, CACHE_DIR: str(tmp_path)}
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True)
+    assert done.returncode == 0, (done.stderr.decode(), time.monotonic() - started)
