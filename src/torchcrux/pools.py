@@ -120,20 +120,21 @@ def _reuse(allowed: bool) -> dict[str, Any]:
 class EarlyPool:
     """A pool that is started while the user's script still runs.
 
-    Its server imports meanwhile what every case needs; and what Inductor's need, at once if the
-    `text` of the script lets expect it, else once the script has compiled a graph with it.
+    Its server imports meanwhile what every case needs, and what the compiler needs that the `text`
+    of the script lets expect; what another needs, once the script has compiled a graph with it.
     """
 
     def __init__(self, jobs: int | None, text: str = "") -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-")
         self._jobs = jobs
-        self._seen = False
+        self._seen = self._warm = False
         self._variables: tuple[tuple[str, str], ...] = ()
         self._pool = self._start("plain")
         self._second: Pool | None = None
-        expected = "torch.compile" in text and ("inductor" in text or "backend" not in text)
-        if self._pool is not None and expected and not _accelerated():
-            self._pool.preload(INDUCTOR)
+        self._warm = "torch.compile" in text and not _accelerated()
+        if self._pool is not None and self._warm:
+            inductor = "inductor" in text or "backend" not in text
+            self._pool.preload(INDUCTOR if inductor else [WARM])
 
     def __enter__(self) -> EarlyPool:
         return self
@@ -180,7 +181,7 @@ class EarlyPool:
     def _fitting(self, pool: Pool | None, case: Case) -> Pool | None:
         if pool is None or int(pool.env["OMP_NUM_THREADS"]) < _least_threads(case):
             return None
-        if not _compiler(case) and (self._seen or _accelerated()):
+        if not _compiler(case) and (self._seen or self._warm or _accelerated()):
             return None
         if case.failure.kind is Kind.MEMORY and _accelerated():
             return None  # what a kept child has needed before would hide what it needs now
