@@ -45,6 +45,7 @@ class Measured:
     outcome: str = ""
     seconds: float = 0.0
     script_seconds: float = 0.0
+    search_seconds: float | None = None
     queries: int | None = None
     memory_mib: int = 0
     operations: int | None = None
@@ -147,6 +148,7 @@ def ours(script: Path, folder: Path, limit: float) -> tuple[Measured, dict]:
     measured.outcome = "verified" if code == 0 else f"status {code}: {result['status']}"
     measured.queries = result["queries"]
     measured.script_seconds = measured.seconds - result["seconds"]
+    measured.search_seconds = result["search_seconds"]
     if result["verified_runs"]:
         measured.operations = result["operations"]["final"]
         measured.elements = result["elements"]["final"]
@@ -200,9 +202,16 @@ def theirs(script: Path, folder: Path, limit: float, failure: dict) -> Measured:
     return measured
 
 
-def table(rows: list[Measured]) -> str:
-    head = "program|tool|outcome|seconds|of it the script|queries|MiB|operations|elements|lines"
-    lines = [f"| {' | '.join(head.split('|'))} |", "|" + " --- |" * 10]
+def until_repro(row: Measured, limit: float) -> float:
+    """Seconds from the script's failure to a repro that fails alike; `limit` where there is none,
+    which is less than it would have been."""
+    reached = row.outcome == "verified" or row.outcome in ("fails", "fails; stopped at the limit")
+    return max(row.seconds - row.script_seconds, 0.1) if reached else limit
+
+
+def table(rows: list[Measured], limit: float) -> str:
+    head = "program|tool|outcome|seconds|the script|search|queries|MiB|operations|elements|lines"
+    lines = [f"| {' | '.join(head.split('|'))} |", "|" + " --- |" * 11]
     for row in rows:
         values = (
             row.program,
@@ -210,6 +219,7 @@ def table(rows: list[Measured]) -> str:
             row.outcome,
             f"{row.seconds:.1f}",
             f"{row.script_seconds:.1f}",
+            None if row.search_seconds is None else f"{row.search_seconds:.1f}",
             *(row.queries, row.memory_mib, row.operations, row.elements, row.lines),
         )
         lines.append(f"| {' | '.join('-' if v is None else str(v) for v in values)} |")
@@ -227,6 +237,13 @@ def table(rows: list[Measured]) -> str:
         )
         if after:
             lines.append(f"After the script has failed: median {median(after):.1f}.")
+        until = [until_repro(b, limit) / until_repro(a, limit) for a, b in pairs]
+        lines.append(
+            f"From there to a repro that fails alike, {limit:g} s if there is none: median "
+            f"{median(until):.1f}, each {', '.join(f'{ratio:.1f}' for ratio in until)}."
+        )
+        quick = sum(a.search_seconds <= a.script_seconds for a, _ in pairs)
+        lines.append(f"The search took no longer than the script in {quick} of {len(pairs)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -296,9 +313,9 @@ def main() -> None:
         options.out.with_suffix(".json").write_text(
             json.dumps([asdict(row) for row in rows], indent=1) + "\n"
         )
-        options.out.with_suffix(".md").write_text(table(rows))
+        options.out.with_suffix(".md").write_text(table(rows, options.limit))
         options.out.with_suffix(".svg").write_text(plot(rows))
-    print(table(rows))
+    print(table(rows, options.limit))
 
 
 if __name__ == "__main__":

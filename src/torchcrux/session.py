@@ -355,6 +355,7 @@ class Session:
             status=status,
             message=message,
             seconds=time.monotonic() - self.started,
+            search_seconds=base.seconds,
             queries=oracle.queries,
             minimal=reducer.minimal and status == "reduced" and not oracle.broken,
             steps=tuple(self.output.steps),

@@ -37,7 +37,8 @@ class Result:
     """The end of a run. `folder` holds everything; `status` is one of CONTRACT.md's words.
     `frequency` says of a failure that does not always come how often it did: "3 of 10". `steps`
     are, for each better script, the questions asked and the operations left by then; `printed` is
-    what the script, `text`, printed to stderr when it was verified."""
+    what the script, `text`, printed to stderr when it was verified. Of the `seconds`, those before
+    it was explained and verified are `search_seconds`."""
 
     status: str
     folder: Path | None = None
@@ -52,6 +53,7 @@ class Result:
     program: Program | None = None
     queries: int = 0
     seconds: float = 0.0
+    search_seconds: float = 0.0
     jobs: int = 0
     verified_runs: int = 0
     minimal: bool = False
@@ -103,6 +105,7 @@ class Result:
             lines=self.lines,
             queries=self.queries,
             seconds=round(self.seconds, 2),
+            search_seconds=round(self.search_seconds, 2),
             jobs=self.jobs,
             verified_runs=self.verified_runs,
             minimal=self.minimal,
