@@ -70,6 +70,7 @@ SHAPE = Place("all", ("shape", 1)), Place("b", ("args", 2))
         (SetContext("dynamic", "without dynamic"), "without dynamic=True"),
         (SetContext("mode", "without mode"), 'without mode="max-autotune"'),
         (SetContext("grad", "without no_grad"), "without no_grad"),
+        (DropItem("options", ("bits", 8)), 'without options={"bits": 8}'),
         (DropItem("config", 'mul = "all"'), 'without mul = "all"'),
         (Lies((("mul", 0),), False, "mul does not share memory"), "y does not share memory"),
     ],

@@ -67,6 +67,8 @@ class Words:
                 return f"{_bare(call)} without {where.path[1]}={value}"
             case SetContext(field) if field in ("dynamic", "mode"):
                 return f"without {field}={argument(getattr(self.draft.context, field), {})}"
+            case DropItem("options", (name, value)):
+                return f"without options={argument({name: value}, {})}"
             case Part(where, start, stop):
                 dims = " and ".join(f"{dim} of {self.names[name]}" for name, dim in where)
                 return f"only [{start}:{stop}] of dimension {dims}"
