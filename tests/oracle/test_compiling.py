@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,14 @@ import time
 import pytest
 import torch
 
+from torchcrux.oracle._torch import look_up_no_graphs
 from torchcrux.oracle.compiling import CACHE_DIR, link_all, own_compiler
+from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.oracle.question import JUDGE
+from torchcrux.run import Pool, Task
+from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
+
+EXPECTED = Failure(Kind.RUNTIME_ERROR, Stage.RUN, (("RuntimeError", "it fails"),), ())
 
 
 def filled(folder, **files):
@@ -29,8 +37,9 @@ def held(folder):
     }
 
 
-def test_files_are_shared_and_locks_are_not(tmp_path):
+def test_files_are_shared_and_locks_and_whole_graphs_are_not(tmp_path):
     source = filled(tmp_path / "source", ab__kernel="new", cd__other="other", locks__kernel="")
+    filled(source, fxgraph__ab__cd="graph", aotautograd__ab__cd="graph")
     target = filled(tmp_path / "target", ab__kernel="old")
     link_all(source, target)
     assert held(target) == {"ab/kernel": "old", "cd/other": "other"}
@@ -75,6 +84,13 @@ def test_without_a_shared_cache_nothing_changes(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_graphs_are_compiled_where_the_cache_cannot_be_split():
+    inductor, functorch = map(importlib.import_module, (INDUCTOR_CONFIG, FUNCTORCH_CONFIG))
+    with inductor.patch(fx_graph_cache=True), functorch.patch(enable_autograd_cache=True):
+        look_up_no_graphs()
+        assert not (inductor.fx_graph_cache or functorch.enable_autograd_cache)
+
+
 @pytest.mark.real
 def test_several_compilers_at_once_compile_what_one_compiles(tmp_path):
     """In an interpreter of its own: threads would stay in this one."""
@@ -95,3 +111,28 @@ assert "torch._inductor.compile_worker.subproc_pool" not in sys.modules or not (
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True)
     assert done.returncode == 0, (done.stderr.decode(), time.monotonic() - started)
+
+
+@pytest.mark.real
+def test_what_was_compiled_before_hides_no_failure(tmp_path):
+    """AOTAutograd's cache does not ask whether inputs share memory, and finds what is right where
+    they do not."""
+    text = """
+import torch
+
+def f(x, y):
+    x.add_(100)
+    return y[0]
+
+base = torch.zeros(24)
+x, y = base.view(4, 6), base[6:].view(3, 6)
+torch.compile(f)({})
+"""
+    payload = {"expected": EXPECTED.to_json(), "expected_names": [], "renamed": []}
+    with Pool(jobs=1, env={CACHE_DIR: str(tmp_path)}) as pool:
+        tasks = [
+            Task(JUDGE, {**payload, "text": text.format(inputs)})
+            for inputs in ("x, y.clone()", "x, y")
+        ]
+        apart, together = (outcome.value["verdict"] for outcome in pool.run(tasks))
+    assert (apart, together) == ("passes", "different")

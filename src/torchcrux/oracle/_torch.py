@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from torchcrux import _torch, machine
+from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
 
 def skip_guard_profiling() -> None:
@@ -116,8 +117,18 @@ def compile_side_by_side(count: int) -> None:
     pool: Any = importlib.import_module("torch._inductor.async_compile").AsyncCompile
     if hasattr(pool, "use_process_pool"):
         pool.use_process_pool = classmethod(lambda cls: False)
-        config: Any = importlib.import_module("torch._inductor.config")
+        config: Any = importlib.import_module(INDUCTOR_CONFIG)
         config.compile_threads = count
+
+
+def look_up_no_graphs() -> None:
+    """Compile each graph, also one that the cache holds. `torch._inductor.config.fx_graph_cache`,
+    `torch._functorch.config.enable_autograd_cache`, 2.4 and newer."""
+    caches = {INDUCTOR_CONFIG: "fx_graph_cache", FUNCTORCH_CONFIG: "enable_autograd_cache"}
+    for module, name in caches.items():
+        config: Any = importlib.import_module(module)
+        if hasattr(config, name):
+            setattr(config, name, False)
 
 
 def _forget() -> None:

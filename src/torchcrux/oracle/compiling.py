@@ -15,20 +15,26 @@ from pathlib import Path
 from torchcrux.run import processes
 
 CACHE_DIR = "TORCHINDUCTOR_CACHE_DIR"
-_LOCKS = "locks"
+_OWN = frozenset({"locks", "fxgraph", "aotautograd"})
+"""Folders that are not shared. Whole graphs are found again by a key that not all that matters is
+part of (which inputs lie in the same memory, say): what was asked before would hide a failure."""
 
 
 @contextmanager
 def own_compiler(threads: int = 1) -> Iterator[None]:
     """Inductor's cache is a folder in the current one until the context ends, and up to `threads`
-    C++ compilers run at once. Nothing changes where there is an accelerator: a child stays there
-    for further tasks, and what it has loaded from the cache with it."""
+    C++ compilers run at once. Where there is an accelerator the cache is that of all, but for whole
+    graphs: a child stays there for further tasks, and what it has loaded from the cache with it."""
     import torch
 
-    from torchcrux.oracle._torch import compile_side_by_side
+    from torchcrux.oracle._torch import compile_side_by_side, look_up_no_graphs
 
     shared = os.environ.get(CACHE_DIR)
-    if shared is None or torch.accelerator.is_available():
+    if shared is None:
+        yield
+        return
+    if torch.accelerator.is_available():
+        look_up_no_graphs()
         yield
         return
     compile_side_by_side(threads)
@@ -49,7 +55,7 @@ def link_all(source: Path, target: Path, settled: bool = False) -> None:
         Path(folder, name).relative_to(source)
         for folder, _, names in os.walk(source)
         for name in names
-        if _LOCKS not in Path(folder).parts
+        if _OWN.isdisjoint(Path(folder).relative_to(source).parts)
     ]
     if settled and any(not processes.is_dead(pid) for pid in processes.descendants(os.getpid())):
         return
