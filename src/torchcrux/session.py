@@ -36,6 +36,7 @@ from torchcrux.run.limits import default_jobs
 
 BROKEN_LIMIT = 5
 FIRST_TIMEOUT = 300.0
+"""An eager run of the whole captured graph may take so long, also if candidates may not."""
 HANG_SECONDS = 30.0
 """A script that hangs ends itself after so long, at most: a fresh interpreter may take ten seconds
 to compile what is right."""
@@ -146,7 +147,7 @@ class Session:
                 self.case.stored,
                 self.scratch,
                 "\n".join(f"{name}: {text}" for name, text in self.case.failure.exceptions),
-                self.options.timeout,
+                self.options.timeout and max(self.options.timeout, FIRST_TIMEOUT),
             )
             try:
                 draft = values.facts()

@@ -114,3 +114,27 @@ def test_operators_of_a_library_come_along_however_they_are_registered(scripts, 
     path.write_text(script(case.program, case.context))
     done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
     assert "ReluCompileError" in done.stderr
+
+
+COMPILED = """
+import pathlib
+import sys
+import types
+
+pathlib.Path("compiled.so").write_bytes(bytes(range(256)))
+sys.modules["compiled"] = types.ModuleType("compiled")
+sys.modules["compiled"].__file__ = "compiled.so"
+"""
+
+
+def test_a_module_without_source_hides_no_operator(scripts, tmp_path, monkeypatch):
+    """An extension beside the script, say. Where an operator is in none of the others, it may be
+    in that one."""
+    monkeypatch.chdir(tmp_path)
+    case = scripts.run(COMPILED + RAW).case
+    assert [node.obstacle for node in case.program.calls] == [None] * 3
+    lost = RAW.replace(
+        "\nregister()", "\ngetattr(sys.modules[__name__], 'reg' + 'ister')()"
+    ).replace('"crux_free::shifted"', '"crux_" + "free::shifted"')
+    (call,) = [node for node in scripts.run(COMPILED + lost).case.program.calls if node.obstacle]
+    assert "crux_free::shifted, whose source is not to be had" in call.obstacle

@@ -6,6 +6,13 @@ import os
 import subprocess
 import sys
 
+import pytest
+import torch
+
+pytestmark = pytest.mark.skipif(
+    torch.accelerator.is_available(), reason="the accelerator is played, which a real one ignores"
+)
+
 BACKEND = """
 import torch
 

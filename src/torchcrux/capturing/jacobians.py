@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from torchcrux.emit.bodies import CALL, JACFWD, JACREV, JVP, VJP, VMAP
 from torchcrux.program.ir import Arg, Body, Node, Ref
 
+_OFFSETS = ["tensor", "cumsum", "getitem", "neg", "unbind"]
+
 
 def folded(nodes: Sequence[Node], outputs: Collection[str]) -> list[Node]:
     """`nodes` with each Jacobian as one call; `outputs` are used by what is not in `nodes`."""
@@ -75,7 +77,18 @@ class _Folding:
         if [_bare(node) for node in filled] != ["fill_"] or self._users(filled[0].name):
             return False
         self.inside.update(n.name for n in (basis, zeros, *diagonal, *filled))
+        self.inside.update(self._offsets(zeros))
         return True
+
+    def _offsets(self, zeros: Node) -> list[str]:
+        """Where diagonals start, which torch 2.11 and older compute before the `zeros`: tensors,
+        of which nobody uses anything where there is one diagonal."""
+        at = self.nodes.index(zeros)
+        chain = self.nodes[max(0, at - len(_OFFSETS)) : at]
+        names = [node.name for node in chain]
+        uses = [[user.name for user in self._users(name)] for name in names]
+        follow = uses == [[name] for name in names[1:]] + [[]]
+        return names if [_bare(node) for node in chain] == _OFFSETS and follow else []
 
     def _reverse(self, mapped: Node, by_name: dict[str, Node]) -> Node | None:
         if len(mapped.args) != 3 or not isinstance(mapped.args[2], Ref):

@@ -8,7 +8,6 @@ import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeGuard
 
 import torch
 
@@ -58,13 +57,14 @@ class Operators:
 
 def _registration(space: str, name: str) -> str:
     full = f"{space}::{name}"
+    what = f"the operator {full}"
     definition = _torch.custom_operator(full)
     home = sys.modules.get(space if definition is None else definition.home)
     if home is not None and installed(home):
         return f"import {home.__name__}"
     registration = Registration(space, name)
     slices = Slices(installed, registration.is_of_another)
-    own = [module for module in list(sys.modules.values()) if _is_users(module)]
+    own, unreadable = _users_modules(slices)
     try:
         found = definition is not None and _by_variable(slices, own, definition.handle)
         for module in () if found else own:
@@ -77,22 +77,32 @@ def _registration(space: str, name: str) -> str:
                 return f"import {package}"
             for module in own:
                 found |= _taken(slices, module, loads_a_library)
-    except (OSError, SyntaxError) as reason:
-        raise LookupError(f"the operator {full}, whose source is not to be had") from reason
+    except (OSError, SyntaxError) as reason:  # of a module that one of them imports from
+        raise LookupError(f"{what}, whose source is not to be had") from reason
     if not found:
-        where = "registered inside of a function" if definition else "registered elsewhere"
-        raise LookupError(f"the operator {full}, which is {where}")
+        why = f"which is registered {'inside of a function' if definition else 'elsewhere'}"
+        if unreadable and (definition is None or home in unreadable):
+            why = "whose source is not to be had"
+        raise LookupError(f"{what}, {why}")
     if slices.clashes():
-        raise LookupError(f"the operator {full}, whose registration cannot be taken out")
+        raise LookupError(f"{what}, whose registration cannot be taken out")
     return slices.text() + "\n"
 
 
-def _is_users(module: object) -> TypeGuard[types.ModuleType]:
-    return (
-        isinstance(module, types.ModuleType)
-        and getattr(module, "__file__", None) is not None
-        and not installed(module)
-    )
+def _users_modules(slices: Slices) -> tuple[list[types.ModuleType], list[types.ModuleType]]:
+    """The modules that belong to no installed package, and those of them that have no source."""
+    own, unreadable = [], []
+    for module in list(sys.modules.values()):
+        if not isinstance(module, types.ModuleType) or installed(module):
+            continue
+        if getattr(module, "__file__", None) is not None:
+            try:
+                slices.statements(module)
+            except (OSError, SyntaxError):
+                unreadable.append(module)
+            else:
+                own.append(module)
+    return own, unreadable
 
 
 def _by_variable(slices: Slices, modules: Sequence[types.ModuleType], handle: object) -> bool:

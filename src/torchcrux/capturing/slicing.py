@@ -163,8 +163,11 @@ class Slices:
             file = getattr(module, "__file__", None)
             if file is None:
                 raise OSError(f"the module {module.__name__} has no source file")
-            lines = linecache.getlines(file, vars(module)) or _read(file)
-            tree = ast.parse("".join(lines))
+            try:
+                lines = linecache.getlines(file, vars(module)) or _read(file)
+                tree = ast.parse("".join(lines))
+            except ValueError as error:
+                raise OSError(f"{file} is not text") from error
             package = getattr(module, "__package__", None) or ""
             statements = [_analysed(node) for node in tree.body if not _is_main_guard(node)]
             self._modules[module.__name__] = _Module(module.__name__, package, lines, statements)
