@@ -18,30 +18,43 @@ from torchcrux.program.spec import Sequence, Tensor, tensors
 
 MOST_ELEMENTS = 2**25
 """Of all values together; they are held three times."""
+LARGE, BEGINNING = 32, 4
+"""A program of so many calls is large; that part of it is its beginning."""
 
 
 Suspects: TypeAlias = tuple[str, ...]
 """Names of calls, one of which is at fault."""
 
 
-def observed(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
+def observed(draft: Draft) -> list[tuple[Draft, tuple[Suspects, ...]]]:
     """`draft` that shows each value, or with a backward pass each gradient, in the order in which
-    they are computed; and what is at fault if that is the first that is wrong. None if that is too
-    much, or cannot be had."""
-    return _with_all_gradients(draft) if draft.context.backward else _with_all_values(draft)
+    they are computed; and what is at fault if that is the first that is wrong. Layers repeat, so a
+    large program is looked at twice: how it begins, which compiles sooner, then how it goes on.
+    Less where that is too much, or cannot be had."""
+    if draft.context.backward:
+        found = _with_all_gradients(draft)
+        return [] if found is None else [found]
+    calls = draft.program.calls
+    begun = len(calls) // BEGINNING if len(calls) >= LARGE else len(calls)
+    beginning = replace(draft.program, nodes=(*draft.program.inputs, *calls[:begun]))
+    views = [_with_all_values(draft, beginning, 0), _with_all_values(draft, draft.program, begun)]
+    return [view for view in views if view is not None]
 
 
-def _with_all_values(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
-    """Where values may be written to later, they are copied at once."""
+def _with_all_values(
+    draft: Draft, whole: Program, begin: int
+) -> tuple[Draft, tuple[Suspects, ...]] | None:
+    """Those of `whole` from its call `begin` on. Where values may be written to later, they are
+    copied at once."""
     calls = [
-        node for node in draft.program.calls if isinstance(node.spec, Tensor) and not node.obstacle
+        node for node in whole.calls[begin:] if isinstance(node.spec, Tensor) and not node.obstacle
     ]
     elements = sum(node.spec.elements for node in calls if isinstance(node.spec, Tensor))
     if not calls or elements > MOST_ELEMENTS:
         return None
     names = tuple(node.name for node in calls)
-    program = replace(draft.program, outputs=names)
-    if any(writes(node) for node in draft.program.calls):
+    program = replace(whole, outputs=names)
+    if any(writes(node) for node in whole.calls):
         copies = {node.name: _copy(node) for node in calls}
         nodes = [
             one
@@ -52,6 +65,9 @@ def _with_all_values(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
         program = replace(
             program, nodes=tuple(nodes), outputs=tuple(copies[name].name for name in names)
         )
+    used = {name for node in program.calls for name in node.references()}
+    inputs = [node for node in program.inputs if node.name in used]
+    program = replace(program, nodes=(*inputs, *program.calls))
     return replace(draft, program=program), tuple((name,) for name in names)
 
 

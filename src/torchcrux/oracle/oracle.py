@@ -170,27 +170,29 @@ class Oracle:
 
     def suspects(self, draft: Draft) -> Suspects:
         """Calls of which one makes numbers wrong first, where they are; none if that is not known.
-        It is asked once, and what it costs is a question."""
-        question = self.question
-        usual = question.accuracy and not question.attribute
-        found = observed(draft) if usual else None
-        if found is None:
-            return ()
-        whole, suspects = found
-        self.values.ensure([whole])
+        It is asked once, and each look costs a question."""
+        usual = self.question.accuracy and not self.question.attribute
+        for shown, suspects in observed(draft) if usual else []:
+            index = self._first_difference(shown, draws(draft.program))
+            if index is not None and index < len(suspects):
+                return suspects[index]
+        return ()
+
+    def _first_difference(self, shown: Draft, draws: bool) -> int | None:
+        self.values.ensure([shown])
         try:
-            text = self.text(whole)
+            text = self.text(shown)
         except Unmakeable:
-            return ()
-        data = self.values.sources(whole.program)
+            return None
+        data = self.values.sources(shown.program)
         key = f"suspect:{self._key(text, data)}"
         known = self.journal.get(key)
         if known is None:
             payload = {
                 "text": text,
                 "data": data,
-                "backward": draft.context.backward,
-                "draws": draws(draft.program),
+                "backward": shown.context.backward,
+                "draws": draws,
                 "threads": self.pool.jobs,
             }
             task = Task(DIVERGENCE, payload, timeout=self.timeout)
@@ -198,8 +200,8 @@ class Oracle:
             self.queries += 1
             known = {"index": outcome.value["index"] if outcome.status is Status.DONE else None}
             self.journal.record(key, known)
-        index = known["index"]
-        return suspects[index] if index is not None and index < len(suspects) else ()
+        index: int | None = known["index"]
+        return index
 
     def adopt(self, failure: Failure) -> bool:
         """Expect `failure` from here on, if that is another sign of the same wrong numbers: a dtype
