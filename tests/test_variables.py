@@ -50,5 +50,4 @@ def test_only_needed_ones_are_kept(tmp_path, monkeypatch, condition, needed):
     output = Output(tmp_path, pool=None)
     found = output.with_needed_variables(oracle, best, Answer(Verdict.SAME, "", FAILURE))
     assert [name for name, _ in found.context.environment] == list(needed)
-    assert output.text() == oracle.text(found)
-    assert [path.name for path in tmp_path.iterdir()] == ["repro.py"]
+    assert list(tmp_path.iterdir()) == []

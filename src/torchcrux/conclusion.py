@@ -4,6 +4,7 @@ interpreters. The last two go on beside each other."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +14,7 @@ from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.failure import Kind
 from torchcrux.oracle.oracle import Oracle
-from torchcrux.oracle.verify import difference
+from torchcrux.oracle.verify import Fresh, difference
 from torchcrux.output import FRESH_RUNS, Output
 from torchcrux.passes import Draft
 from torchcrux.program.ir import Program
@@ -80,8 +81,8 @@ def conclude(
     proof, explained = reducer.proof or Certificate(judged), Explanation()
     assert answer.failure is not None
     progress("verify: three fresh interpreters; explain: what makes it pass")
-    best = output.with_needed_variables(oracle, judged, answer)
-    with output.started(_count(oracle)) as fresh:
+    with ExitStack() as stack:
+        fresh, best = _verifying(stack, oracle, output, judged, answer)
         if oracle.expected.kind is Kind.HANG:
             fresh.results()  # its time must not be taken by what is asked meanwhile
         if explain:
@@ -104,6 +105,22 @@ def conclude(
         verified=sum(one is None for one in differences),
         wrong=_wrong(differences, often=oracle.votes > 1),
     )
+
+
+def _verifying(
+    stack: ExitStack, oracle: Oracle, output: Output, judged: Draft, answer: Answer
+) -> tuple[Fresh, Draft]:
+    """Fresh interpreters that run the script, and its draft. They know whether an environment
+    variable is needed; a single one mostly is, so that is asked beside them."""
+
+    def started(draft: Draft) -> Fresh:
+        output.write(oracle, draft, answer)
+        return stack.enter_context(output.started(_count(oracle)))
+
+    single = len(judged.context.environment) == 1 and oracle.expected.kind is not Kind.HANG
+    fresh = started(judged) if single else None
+    best = output.with_needed_variables(oracle, judged, answer)
+    return (fresh if fresh is not None and best == judged else started(best)), best
 
 
 def _count(oracle: Oracle) -> int:

@@ -103,7 +103,7 @@ class Output:
             return fresh.results()
 
     def with_needed_variables(self, oracle: Oracle, best: Draft, answer: Answer) -> Draft:
-        """Write `best` without the environment variables that a fresh interpreter does not need.
+        """`best` without the environment variables that a fresh interpreter does not need.
 
         The children that judge candidates have them all, so only a fresh one can tell.
         """
@@ -111,7 +111,6 @@ class Output:
         untried = best.context.environment
         while spare := self._spare(oracle, best, answer.failure, untried):
             best, untried = _without(best, spare[0]), spare[1:]
-        self.write(oracle, best, answer)
         return best
 
     def _spare(

@@ -34,7 +34,9 @@ def write_data(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
         with safe_open(file, framework="pt") as stored:
             for key, name in pairs:
                 gathered[key] = stored.get_tensor(name)
-    save_file(gathered, folder / DATA_FILE)
+    partial = folder / f"{DATA_FILE}.partial"
+    save_file(gathered, partial)
+    partial.replace(folder / DATA_FILE)  # whoever has the one before open reads on in that
 
 
 def save_data(payload: Mapping[str, Any]) -> None:
