@@ -6,6 +6,7 @@ import warnings
 import torch
 import torch._inductor.config
 
+from torchcrux import global_flags
 from torchcrux.oracle._torch import keep_state
 
 
@@ -17,6 +18,7 @@ def state():
         "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "precision": torch.get_float32_matmul_precision(),
+        "flags": global_flags.statements(),
         "threads": torch.get_num_threads(),
         "dynamic": torch._dynamo.config.assume_static_by_default,
         "fusion": torch._inductor.config.pattern_matcher,
@@ -37,6 +39,10 @@ def test_all_that_a_script_changes_is_put_back():
     torch.set_autocast_dtype("cpu", torch.float16)
     torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    torch.backends.mkldnn.enabled = False
+    torch.backends.cuda.enable_math_sdp(False)
     torch.set_num_threads(3)
     torch._dynamo.config.assume_static_by_default = False
     torch._inductor.config.pattern_matcher = False
@@ -44,6 +50,16 @@ def test_all_that_a_script_changes_is_put_back():
     warnings.simplefilter("ignore")
     torch.manual_seed(5)
     random.seed(5)
+    assert put_back()
+    assert state() == before
+
+
+def test_precisions_of_the_newer_kind_are_put_back():
+    put_back = keep_state()
+    before = state()
+    put_back()
+    torch.backends.fp32_precision = "tf32"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     assert put_back()
     assert state() == before
 

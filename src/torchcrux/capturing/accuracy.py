@@ -28,6 +28,7 @@ from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
 from torchcrux.oracle.numerics import Mismatch, compare, upcast
+from torchcrux.oracle.short_products import coarse
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.undecided import decides, moved, settled
 
@@ -114,11 +115,21 @@ class _Comparison:
             outputs = self._run(self.eager, near, state)
             return None if outputs is None else all_of(outputs, near)
 
+        def same() -> list[Any] | None:
+            values = clone_inputs(before)
+            outputs = self._run(self.eager, values, state)
+            return None if outputs is None else all_of(outputs, values)
+
         expected, actual = all_of(eager, inputs), all_of(result, args)
         truth = None if precise is None else all_of(precise, wide)
         mismatch = compare(expected, actual, truth, tolerance=self.checker.tolerance)
-        if mismatch is not None and self.checker.tolerance is None and decides(actual):
-            mismatch = compare(expected, settled(expected, actual, again), truth)
+        if mismatch is not None and self.checker.tolerance is None:
+            rough = coarse(same, [*leaves(before), *actual])
+            if rough is not None:
+                mismatch = compare(expected, actual, truth, rough=rough)
+            if mismatch is not None and decides(actual):
+                actual = settled(expected, actual, again)
+                mismatch = compare(expected, actual, truth, rough=rough)
         if mismatch is None:
             mismatch = self._compare_gradients(run, before, state, result)
         if mismatch is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from torchcrux import _torch
+from torchcrux import _torch, global_flags
 from torchcrux.capturing.backend import backend_of, installed
 from torchcrux.capturing.expression import Expressions, Inexpressible
 from torchcrux.emit.calls import quoted
@@ -94,17 +94,7 @@ def _setup() -> tuple[str, ...]:
     if torch.are_deterministic_algorithms_enabled():
         warn = torch.is_deterministic_algorithms_warn_only_enabled()
         lines.append(f"torch.use_deterministic_algorithms(True{', warn_only=True' * warn})")
-    precision = _float32_matmul_precision()
-    if precision != "highest":
-        lines.append(f'torch.set_float32_matmul_precision("{precision}")')
-    return tuple(lines)
-
-
-def _float32_matmul_precision() -> str:
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # the script mixes the old and the new API of this setting
-        return "highest"
+    return (*lines, *global_flags.statements())
 
 
 def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, ...]:

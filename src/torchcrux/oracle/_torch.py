@@ -24,7 +24,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from torchcrux import _torch, machine
+from torchcrux import _torch, global_flags, machine
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
 
@@ -184,14 +184,16 @@ def keep_state() -> Callable[[], bool]:
         (torch.set_default_dtype, torch.get_default_dtype()),
         (torch.set_default_device, None),
         (torch.set_num_threads, torch.get_num_threads()),
-        (torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()),
         (torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode()),
         (torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled()),
         (torch.random.set_rng_state, torch.random.get_rng_state()),
         (random.setstate, random.getstate()),
     ]
 
+    put_flags_back = global_flags.kept()
+
     def put_back() -> bool:
+        put_flags_back()
         for set_value, value in setters:
             set_value(value)
         for device, (enabled, dtype) in zip(devices, autocast, strict=True):

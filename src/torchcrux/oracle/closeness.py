@@ -130,16 +130,23 @@ class Limits:
         reference: torch.Tensor | None,
         rtol: float | None = None,
         atol: float | None = None,
+        rough: torch.Tensor | None = None,
     ) -> Limits:
+        """`rough` is what eager might have computed as well, as far from the reference."""
         if double(eager.dtype) is None:
             return cls(0.0, 0.0, 0.0, None)
-        spread = None if reference is None else Spread.of(eager, compiled, reference)
         usual = TOLERANCE.get(eager.dtype, (2 * torch.finfo(eager.dtype).eps, 1e-5))
+        like = None
+        if reference is not None:
+            answers = [eager] if rough is None else [eager, rough]
+            spreads = [Spread.of(one, compiled, reference) for one in answers]
+            bounds = torch.stack([spread.bounds() for spread in spreads]).amax(0)
+            like = bounds * (not all(spread.systematic for spread in spreads))
         return cls(
             usual[0] if rtol is None else rtol,
             usual[1] if atol is None else atol,
             _units(eager.dtype),
-            None if spread is None else spread.bounds() * (not spread.systematic),
+            like,
         )
 
     def broken(

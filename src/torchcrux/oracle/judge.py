@@ -219,10 +219,11 @@ def unjustified(
     """
     import torch
 
-    from torchcrux.capturing.clones import converted
+    from torchcrux.capturing.clones import clone_inputs, converted
     from torchcrux.capturing.gradients import leaves
     from torchcrux.oracle.gradients import compare_gradients
     from torchcrux.oracle.numerics import compare, roughly_alike, upcast
+    from torchcrux.oracle.short_products import coarse
     from torchcrux.oracle.undecided import decides, moved, settled
 
     def function(*args: Any) -> Any:
@@ -233,24 +234,23 @@ def unjustified(
     inputs = [namespace[name] for name in inspect.signature(namespace["f"]).parameters]
     actual, expected = leaves(namespace["actual"]), leaves(namespace["expected"])
 
+    def outputs_of(values: list[Any]) -> list[Any]:
+        with torch.no_grad():
+            outputs = leaves(function(*values))
+        return outputs if len(outputs) == len(actual) else [*outputs, *leaves(values)]
+
     def again(seed: int) -> list[Any] | None:
-        near = [_map(lambda x: moved(x, seed), value) for value in inputs]
         try:
-            with torch.no_grad():
-                outputs = leaves(function(*near))
+            return outputs_of([_map(lambda x: moved(x, seed), value) for value in inputs])
         except Exception:
             return None
-        return outputs if len(outputs) == len(actual) else [*outputs, *leaves(near)]
 
     wide = converted(inputs, lambda value: _map(upcast, value))
     try:
         if backward:
             reference = leaves(_gradients(function, wide, namespace.get("grad")))
         else:
-            with torch.no_grad():
-                reference = leaves(function(*wide))
-            if len(reference) < len(actual):
-                reference += leaves(wide)
+            reference = outputs_of(wide)
     except Exception:
         reference = None  # an operator may refuse float64; eager is then all there is
     if draws and reference is not None and not roughly_alike(expected, reference):
@@ -259,9 +259,14 @@ def unjustified(
         known = reference if reference and len(reference) == len(actual) else None
         mismatch = compare_gradients(expected, actual, known)
     else:
-        mismatch = compare(expected, actual, reference)
+        mismatch, rough = compare(expected, actual, reference), None
+        if mismatch is not None and reference is not None:
+            rough = coarse(lambda: outputs_of(clone_inputs(inputs)), [*leaves(inputs), *actual])
+        if rough is not None:
+            mismatch = compare(expected, actual, reference, rough=rough)
         if mismatch is not None and decides(actual):
-            mismatch = compare(expected, settled(expected, actual, again), reference)
+            actual = settled(expected, actual, again)
+            mismatch = compare(expected, actual, reference, rough=rough)
     return mismatch
 
 

@@ -72,6 +72,7 @@ def compare(
     compiled: Sequence[Any],
     reference: Sequence[Any] | None = None,
     *,
+    rough: Sequence[Any] | None = None,
     tolerance: Tolerance | None = None,
     stride: bool = False,
 ) -> Mismatch | None:
@@ -80,7 +81,8 @@ def compare(
 
     Leaves are tensors, numbers, None or anything with ``==``. `reference` are those of a run on
     `upcast` inputs; where it is missing, or has another shape, the tolerances alone decide.
-    With a `tolerance` that is not looked at. Random operators must have drawn the same
+    With a `tolerance` that is not looked at. `rough` are those of another run of eager, whose
+    distance from the reference is eager's as well; see `short_products`. Random operators must have drawn the same
     numbers in all runs.
     """
     limits = (None, None) if tolerance is None else (tolerance.rtol, tolerance.atol)
@@ -91,9 +93,11 @@ def compare(
     truths: Sequence[Any] = (
         reference if reference is not None and len(reference) == len(eager) else [None] * len(eager)
     )
+    other = rough if rough is not None and len(rough) == len(eager) else [None] * len(eager)
     slight: Mismatch | None = None
-    for index, (one, two, truth) in enumerate(zip(eager, compiled, truths, strict=True)):
-        found = _leaf(index, one, two, truth, limits, stride)
+    told = enumerate(zip(eager, compiled, truths, other, strict=True))
+    for index, (one, two, truth, near) in told:
+        found = _leaf(index, one, two, truth, limits, stride, near)
         if found is not None and not found.slight:
             return found
         slight = slight or found
@@ -159,6 +163,7 @@ def _leaf(
     truth: Any,
     tolerance: tuple[float | None, float | None],
     stride: bool,
+    rough: Any,
 ) -> Mismatch | None:
     if isinstance(eager, torch.Tensor) and isinstance(compiled, torch.Tensor):
         attributes = ["dtype", "shape", "layout", "device", *(["stride"] if stride else [])]
@@ -166,7 +171,7 @@ def _leaf(
             one, two = _attribute(eager, name), _attribute(compiled, name)
             if one != two:
                 return Mismatch(index, name, str(one), str(two))
-        return _values(index, eager.detach(), compiled.detach(), truth, tolerance)
+        return _values(index, eager.detach(), compiled.detach(), truth, tolerance, rough)
     if type(eager) is not type(compiled):
         return Mismatch(index, "type", type(eager).__name__, type(compiled).__name__)
     if isinstance(eager, (float, complex)):
@@ -212,6 +217,7 @@ def _values(
     compiled: torch.Tensor,
     truth: Any,
     tolerance: tuple[float | None, float | None],
+    rough: Any = None,
 ) -> Mismatch | None:
     eager, compiled = dense(eager), dense(compiled)
     reference = dense(truth.detach()) if isinstance(truth, torch.Tensor) else None
@@ -219,7 +225,9 @@ def _values(
         reference = None
     if reference is not None and _values(index, eager, compiled, None, tolerance) is None:
         return None  # most leaves agree: then the reference need not be read
-    limits = Limits.of(eager, compiled, reference, *tolerance)
+    near = dense(rough.detach()) if isinstance(rough, torch.Tensor) else None
+    near = near if near is not None and near.shape == eager.shape else None
+    limits = Limits.of(eager, compiled, reference, *tolerance, rough=near)
     count, start, scale = 0, 0, 0.0
     finite = True
     first: int | None = None

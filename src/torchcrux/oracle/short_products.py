@@ -1,0 +1,86 @@
+"""Eager as coarse as it may be: where PyTorch is allowed to compute products of float32 with fewer
+bits (TF32 on CUDA, by default for convolutions), eager and a compiler need not choose alike.
+
+So the error that counts as eager's own is that of a run with short operands, if it is the larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torchcrux import global_flags
+
+FRACTION = 23
+"""Bits of a float32's fraction."""
+
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "conv": ("convolution", "conv1d", "conv2d", "conv3d", "conv_transpose"),
+    "rnn": ("rnn", "rnn_layer", "lstm", "gru"),
+    "matmul": ("mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "linear"),
+}
+_ATTENTION = "scaled_dot_product"
+
+
+class ShortProducts(TorchDispatchMode):
+    """Operands of products lose the bits that they may lose. `bits` are as of
+    `global_flags.product_bits`."""
+
+    def __init__(self, bits: Mapping[str, int]) -> None:
+        super().__init__()
+        self._bits = bits
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__.strip("_")
+        bits = self._bits.get(_kind(name))
+        if bits is not None:
+            summand = "self" if name.startswith(("add", "badd")) else "bias"
+            known = (argument.name for argument in func._schema.arguments)
+            args = [
+                value if argument == summand else tree_map(partial(_shortened, bits=bits), value)
+                for argument, value in zip(known, args, strict=False)
+            ]
+        return func(*args, **(kwargs or {}))
+
+
+def coarse(run: Callable[[], Sequence[Any] | None], values: Iterable[Any]) -> Sequence[Any] | None:
+    """What `run` returns with short products; None if all of its products must be long, where
+    `values` lie, or if it raises."""
+    devices = {
+        value.device.type
+        for value in values
+        if isinstance(value, torch.Tensor) and value.dtype in (torch.float32, torch.complex64)
+    }
+    bits: dict[str, int] = {}
+    for device in sorted(devices):
+        bits |= global_flags.product_bits(device)
+    if not bits:
+        return None
+    try:
+        with ShortProducts(bits):
+            return run()
+    except Exception:  # of an operator that has no such form: eager's error is what it was
+        return None
+
+
+def _kind(name: str) -> str:
+    if _ATTENTION in name:
+        return "matmul"
+    return next((kind for kind, names in _KINDS.items() if _names(names, name)), "")
+
+
+def _names(names: Sequence[str], name: str) -> bool:
+    return any(name == one or name.endswith(f"_{one}") for one in names)
+
+
+def _shortened(value: Any, bits: int) -> Any:
+    if not isinstance(value, torch.Tensor) or value.dtype is not torch.float32:
+        return value
+    lost = FRACTION - bits
+    whole = value.contiguous().view(torch.int32)
+    return ((whole + (1 << (lost - 1))) >> lost << lost).view(torch.float32)
