@@ -251,6 +251,25 @@ def test_a_graph_that_does_not_fail_by_itself_is_said_to():
         reduced(chain(20), lambda draft: False)
 
 
+def test_where_the_whole_does_not_fail_a_part_may():
+    draft = chain(160, c40="torch.relu", c60="torch.tanh")
+
+    def fails(draft):
+        return keeps("torch.relu", "torch.tanh")(draft) and len(targets(draft)) <= 50
+
+    final, _, reducer = reduced(draft, fails)
+    assert targets(final) == ["torch.relu", "torch.tanh"]
+    assert reducer.minimal
+
+
+def test_after_a_wrong_hint_windows_are_asked_before_the_whole():
+    oracle = FakeOracle(keeps("torch.relu"), expected=failure(message="tanh has no lowering"))
+    draft = chain(160, c40="torch.relu", c60="torch.tanh")
+    reducer = Reducer(oracle, draft, on_best=lambda d, a: None)
+    assert targets(reducer.run()) == ["torch.relu"]
+    assert max(len(program.calls) for program, _ in oracle.asked) < 160
+
+
 def test_an_operation_that_cannot_be_written_is_cut_around():
     draft = chain(40, c9="torch.relu", c20="torch.tanh")
     odd = replace(draft.program.by_name["c15"], obstacle="a call of the module odd")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torchcrux.api import capture, reduce, watch
     from torchcrux.graphs import reduce_graph
 
+__version__ = "0.1.0"
+
 __all__ = ["capture", "reduce", "reduce_graph", "watch"]
 
 

@@ -15,7 +15,7 @@ from typing import cast
 from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
-from torchcrux.core.search.masks import Search, everything
+from torchcrux.core.search.masks import Search, everything, windows
 from torchcrux.core.search.merge import few, merge
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
@@ -29,6 +29,9 @@ from torchcrux.passes.scattered import kept_inputs
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
+
+FEWEST_FOR_PARTS = 8
+"""Operations below which the first round has asked about all parts that are worth it."""
 
 
 class Stopped(Exception):
@@ -145,13 +148,32 @@ class Reducer:
             if self.only_hints:
                 continue
             search = merge(level.size, hints=hints)
+            cheap = 2 if hints else 1
             try:
-                return level.candidate(self._search(search, level.candidate)) or base
+                return level.candidate(self._search(search, level.candidate, cheap)) or base
             except DoesNotFail as refused:
                 instead = refused.answer
                 if self._adopts(instead):
                     return self._cut(captured)
-        raise NotReproduced(_what_instead(instead))
+        part = None if self.only_hints or self.unkept else self._part(captured)
+        if part is None:
+            raise NotReproduced(_what_instead(instead))
+        return part
+
+    def _part(self, captured: Draft) -> Draft | None:
+        """The smallest part that fails where the whole does not: what a compiler makes of some
+        operations depends on those around them."""
+        cut = next((one for one in self.passes if isinstance(one, Cut)), None)
+        form = most_faithful(self.oracle.expected)
+        base = formed(captured, form, self.oracle.expected)
+        if cut is None or base.program.operations < FEWEST_FOR_PARTS:
+            return None
+        self.progress(f"cut: parts of {base.program.operations} operations, {form.value}")
+        level = CutLevel(base, Value.STORED if form.stored else Value.RANDOM)
+        drafts = [level.candidate(everything(level.size) & ~keep) for keep in windows(level.size)]
+        told = zip(drafts, self._ask(drafts), strict=True)
+        found = next((draft for draft, one in told if one.verdict is Verdict.SAME), None)
+        return None if found is None else self._apply(cut, found)
 
     def _first_that_suffices(
         self, level: CutLevel, hints: Sequence[int], *, causes: bool
@@ -265,18 +287,20 @@ class Reducer:
         self,
         search: Search,
         candidate: Callable[[int], Draft | None],
+        cheap: int = 1,
         *,
         verified: bool = False,
     ) -> int:
         """Drive `search`. Unless `verified`, the unchanged draft is asked only when the first,
-        cheap, round found nothing. Raises DoesNotFail if it does not fail either."""
+        `cheap`, rounds found nothing. Raises DoesNotFail if it does not fail either."""
 
         def ask(masks: Sequence[int]) -> list[bool]:
-            nonlocal verified
+            nonlocal verified, cheap
             answers = self._ask([candidate(mask) for mask in masks])
             told = [answer.verdict is Verdict.SAME for answer in answers]
             verified = verified or any(told)
-            if not verified:
+            cheap -= 1
+            if not verified and cheap <= 0:
                 (answer,) = self._ask([candidate(0)])
                 if answer.verdict is not Verdict.SAME:
                     raise DoesNotFail(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchcrux.core.search.masks import as_chunk, everything, mask_of, members, split
+from torchcrux.core.search.masks import as_chunk, everything, mask_of, members, split, windows
 
 ITEMS = st.sets(st.integers(0, 300))
 
@@ -52,3 +52,15 @@ def test_pieces_are_a_partition_in_order_none_empty(case):
 def test_pieces_weigh_alike():
     pieces = split(range(12), 3, [10.0, 10.0] + [1.0] * 10)
     assert [list(piece) for piece in pieces] == [[0], [1], list(range(2, 12))]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300))
+def test_whatever_fits_into_half_a_window_lies_in_one(n):
+    found = list(windows(n))
+    assert sorted(found, key=int.bit_count) == found
+    assert all(0 < mask <= everything(n) for mask in found)
+    size = -(-n // 8) // 2
+    for start in range(n - size):
+        need = everything(size) << start
+        assert any(need & ~mask == 0 for mask in found)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from torchcrux import global_flags
 from torchcrux.oracle.numerics import compare, upcast
-from torchcrux.oracle.short_products import ShortProducts, coarse
+from torchcrux.oracle.short_products import coarse, short_products
 
 x = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) + 1
 
@@ -28,7 +28,7 @@ def short():
 
 def test_operands_lose_the_bits_that_they_may_lose():
     whole = products(x)
-    with ShortProducts({"matmul": 10}):
+    with short_products({"matmul": 10}):
         short = products(x)
     for one, two, kind in zip(whole, short, ("matmul", "matmul", "conv"), strict=True):
         error = float(((one - two) / one).abs().max())
@@ -37,7 +37,7 @@ def test_operands_lose_the_bits_that_they_may_lose():
 
 def test_a_summand_keeps_its_bits():
     ones, bias = torch.ones(4, 4), torch.full((4,), 1 + 2**-20)
-    with ShortProducts({"matmul": 7}):
+    with short_products({"matmul": 7}):
         assert torch.equal(F.linear(ones, ones, bias), torch.addmm(bias, ones, ones))
         assert float(torch.addmm(bias, ones * 0, ones)[0, 0]) == 1 + 2**-20
 
@@ -49,7 +49,7 @@ def test_nothing_is_coarse_where_products_are_of_all_bits():
 def test_what_a_compiler_may_compute_as_well_is_no_mismatch(short):
     eager = [(x.double() @ x.double()).float()]
     truth = [upcast(x) @ upcast(x)]
-    with ShortProducts({"matmul": 7}):
+    with short_products({"matmul": 7}):
         compiled = [x @ x]
     rough = coarse(lambda: [x @ x], [x])
     assert compare(eager, compiled, truth) is not None
@@ -60,6 +60,18 @@ def test_a_wrong_result_is_a_mismatch_all_the_same(short):
     eager, truth = [(x.double() @ x.double()).float()], [upcast(x) @ upcast(x)]
     rough = coarse(lambda: [x @ x], [x])
     assert compare(eager, [eager[0] * 1.05], truth, rough=rough) is not None
+
+
+def test_gradients_lose_the_same_bits(short):
+    w = x.clone().requires_grad_()
+
+    def gradients():
+        out = (w @ x).sum() + F.conv2d(x[None, None], w[None, None, :3, :3]).sum()
+        return torch.autograd.grad(out, [w])
+
+    (whole,), (rough,) = gradients(), coarse(gradients, [x])
+    error = float(((whole - rough) / whole).abs().max())
+    assert 1e-5 < error < 2**-6
 
 
 def test_what_raises_tells_nothing(short):

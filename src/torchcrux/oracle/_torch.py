@@ -16,7 +16,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -165,6 +165,20 @@ def _is_registering(frame: types.FrameType) -> bool:
 def destroy(library: Any) -> None:
     """Take back what was registered by a `torch.library.Library`: its `_destroy`, 2.2 and newer."""
     library._destroy()
+
+
+def with_arguments(
+    change: Callable[[Any, Sequence[Any]], Sequence[Any]],
+) -> contextlib.AbstractContextManager[Any]:
+    """Each ATen operator that is called inside gets the positional arguments that `change` makes
+    of the operator and its own. `torch.utils._python_dispatch.TorchDispatchMode`, 2.0 and newer."""
+    module: Any = importlib.import_module("torch.utils._python_dispatch")
+
+    def dispatched(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*change(func, args), **(kwargs or {}))
+
+    mode = type("Changing", (module.TorchDispatchMode,), {"__torch_dispatch__": dispatched})
+    return cast(contextlib.AbstractContextManager[Any], mode())
 
 
 def keep_state() -> Callable[[], bool]:

@@ -255,13 +255,19 @@ def unjustified(
         reference = None  # an operator may refuse float64; eager is then all there is
     if draws and reference is not None and not roughly_alike(expected, reference):
         reference = None
+    where = [*leaves(inputs), *actual]
     if backward:
         known = reference if reference and len(reference) == len(actual) else None
         mismatch = compare_gradients(expected, actual, known)
+        if mismatch is not None:
+            grad = namespace.get("grad")
+            rough = coarse(lambda: leaves(_gradients(function, clone_inputs(inputs), grad)), where)
+            mismatch = compare_gradients(expected, actual, known, rough)
     else:
-        mismatch, rough = compare(expected, actual, reference), None
+        mismatch = compare(expected, actual, reference)
+        rough = None
         if mismatch is not None and reference is not None:
-            rough = coarse(lambda: outputs_of(clone_inputs(inputs)), [*leaves(inputs), *actual])
+            rough = coarse(lambda: outputs_of(clone_inputs(inputs)), where)
         if rough is not None:
             mismatch = compare(expected, actual, reference, rough=rough)
         if mismatch is not None and decides(actual):
@@ -271,7 +277,7 @@ def unjustified(
 
 
 def _gradients(function: Any, inputs: list[Any], grad: Any) -> list[Any]:
-    """The gradients of `inputs`, in double precision. `grad` are those of the outputs; None for
+    """The gradients of `inputs`. `grad` are those of the outputs; None for
     the script's own plain loss."""
     import torch
 

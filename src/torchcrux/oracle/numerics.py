@@ -82,8 +82,8 @@ def compare(
     Leaves are tensors, numbers, None or anything with ``==``. `reference` are those of a run on
     `upcast` inputs; where it is missing, or has another shape, the tolerances alone decide.
     With a `tolerance` that is not looked at. `rough` are those of another run of eager, whose
-    distance from the reference is eager's as well; see `short_products`. Random operators must have drawn the same
-    numbers in all runs.
+    distance from the reference is eager's as well; see `short_products`. Random operators must
+    have drawn the same numbers in all runs.
     """
     limits = (None, None) if tolerance is None else (tolerance.rtol, tolerance.atol)
     if tolerance is not None:

@@ -7,14 +7,13 @@ So the error that counts as eager's own is that of a run with short operands, if
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchcrux import global_flags
+from torchcrux.oracle._torch import with_arguments
 
 FRACTION = 23
 """Bits of a float32's fraction."""
@@ -27,25 +26,21 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 _ATTENTION = "scaled_dot_product"
 
 
-class ShortProducts(TorchDispatchMode):
+def short_products(bits: Mapping[str, int]) -> AbstractContextManager[Any]:
     """Operands of products lose the bits that they may lose. `bits` are as of
     `global_flags.product_bits`."""
 
-    def __init__(self, bits: Mapping[str, int]) -> None:
-        super().__init__()
-        self._bits = bits
+    def shortened(func: Any, args: Sequence[Any]) -> Sequence[Any]:
+        name = func.overloadpacket.__name__.strip("_").removesuffix("_backward")
+        left = bits.get(_kind(name))
+        if left is None:
+            return args
+        summand = "self" if name.startswith(("add", "badd")) else "bias"
+        names = (argument.name for argument in func._schema.arguments)
+        known = zip(names, args, strict=False)
+        return [value if name == summand else _shortened(value, left) for name, value in known]
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__.strip("_")
-        bits = self._bits.get(_kind(name))
-        if bits is not None:
-            summand = "self" if name.startswith(("add", "badd")) else "bias"
-            known = (argument.name for argument in func._schema.arguments)
-            args = [
-                value if argument == summand else tree_map(partial(_shortened, bits=bits), value)
-                for argument, value in zip(known, args, strict=False)
-            ]
-        return func(*args, **(kwargs or {}))
+    return with_arguments(shortened)
 
 
 def coarse(run: Callable[[], Sequence[Any] | None], values: Iterable[Any]) -> Sequence[Any] | None:
@@ -62,7 +57,7 @@ def coarse(run: Callable[[], Sequence[Any] | None], values: Iterable[Any]) -> Se
     if not bits:
         return None
     try:
-        with ShortProducts(bits):
+        with short_products(bits):
             return run()
     except Exception:  # of an operator that has no such form: eager's error is what it was
         return None
@@ -79,6 +74,8 @@ def _names(names: Sequence[str], name: str) -> bool:
 
 
 def _shortened(value: Any, bits: int) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_shortened(one, bits) for one in value]
     if not isinstance(value, torch.Tensor) or value.dtype is not torch.float32:
         return value
     lost = FRACTION - bits

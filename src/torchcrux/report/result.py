@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torchcrux
 from torchcrux.oracle.failure import Failure
 from torchcrux.program.ir import Origin, Program
 
@@ -156,7 +157,7 @@ def versions() -> dict[str, str]:
     return {
         "torch": metadata.version("torch"),
         "python": platform.python_version(),
-        "torchcrux": metadata.version("torchcrux"),
+        "torchcrux": torchcrux.__version__,
     }
 
 

@@ -50,6 +50,16 @@ def as_chunk(mask: int) -> Chunk:
     return tuple(members(mask))
 
 
+def windows(n: int, shares: Sequence[int] = (8, 4, 2)) -> Iterator[int]:
+    """Sets of neighbours, the smallest first: 1/8, 1/4, 1/2 of all, each overlapping the next by
+    half, so that whatever fits into half a window lies whole in one."""
+    for share in shares:
+        size = -(-n // share)
+        steps = range(0, n, max(1, size // 2))
+        for start in dict.fromkeys(min(start, n - size) for start in steps):
+            yield everything(size) << start
+
+
 def split(chunk: Chunk, count: int, weights: Sequence[float] | None = None) -> list[Chunk]:
     """Cuts a chunk into at most `count` neighbouring pieces of about equal weight, none empty."""
     size = len(chunk)
