@@ -17,7 +17,7 @@ from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.output import new_folder
 from torchcrux.pools import EarlyPool
-from torchcrux.report.result import Result, write, write_atomically
+from torchcrux.report.result import RESULT, Result, write, write_atomically
 from torchcrux.report.terminal import Terminal
 from torchcrux.session import Options, reduce_case
 
@@ -73,9 +73,20 @@ def run_command(
             watch=early.watch,
         )
         try:
-            return _run_anew(catcher, choices, ui, identity, early)
+            result = _run_anew(catcher, choices, ui, identity, early)
         finally:
             catcher.settle()
+    return _told(result, choices.out)
+
+
+def _told(result: Result, out: Path | None) -> Result:
+    """A result without a case is written as well, to a folder that the user has named."""
+    if result.folder is not None or out is None:
+        return result
+    out.mkdir(parents=True, exist_ok=True)
+    result = replace(result, folder=out)
+    write(result)
+    return result
 
 
 def _run_anew(
@@ -225,7 +236,7 @@ def _resumable(out: Path | None, identity: dict[str, object]) -> Case | None:
             f"{out} holds the case of another command (or the script has changed since);"
             " choose another --out, or remove that folder."
         )
-    if any(out.iterdir()):
+    if any(file.name != RESULT for file in out.iterdir()):
         raise CommandError(f"{out} is not empty and holds no case; choose another --out.")
     return None
 

@@ -16,6 +16,7 @@ from torchcrux.passes.bodies import DropOperand, Inline, ReplaceInside
 from torchcrux.passes.bypass import ReplaceNode
 from torchcrux.passes.context import DropItem, SetContext
 from torchcrux.passes.cut import CutCall
+from torchcrux.passes.in_place import NewValue
 from torchcrux.passes.outputs import DropOutput, ReturnInput, ReturnWritten
 from torchcrux.passes.parts import Part
 from torchcrux.passes.sharing import Place
@@ -59,6 +60,9 @@ class Words:
             case Inline(node, place):
                 call = self.program.by_name[node]
                 return f"what {_function(call, place)}computes, without {_short(call)}"
+            case NewValue(name) if changed is not None:
+                there = changed.program.by_name[name]
+                return f"{self._text(there)} instead of {self._text(self.program.by_name[name])}"
             case ReplaceInside(node, place, name, by):
                 return self._inside(self.program.by_name[node], place, name, by)
             case DropArgument(where) if where.path[0] == "kwargs":

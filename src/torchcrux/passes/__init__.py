@@ -10,6 +10,7 @@ from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
 from torchcrux.passes.data import PlainValues, RoundValues
 from torchcrux.passes.dtype import Devices, Dtypes
+from torchcrux.passes.in_place import OutOfPlace
 from torchcrux.passes.inputs import (
     ConstantValues,
     Constructors,
@@ -30,6 +31,7 @@ from torchcrux.passes.turns import Turns
 
 ALL: tuple[Pass, ...] = (
     Cut(),
+    OutOfPlace(),
     Outputs(),
     InlineBodies(),
     ShrinkBodies(),

@@ -16,6 +16,7 @@ from torchcrux.oracle.failure import Failure
 from torchcrux.program.ir import Origin, Program
 
 SCHEMA = 1
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -176,4 +177,4 @@ def write_atomically(path: Path, text: str) -> None:
 def write(result: Result) -> None:
     if result.folder is not None:
         text = json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(result.folder / "result.json", text)
+        write_atomically(result.folder / RESULT, text)
