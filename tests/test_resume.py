@@ -126,14 +126,15 @@ def test_a_killed_run_goes_on_with_one_job_and_ends_at_the_same_repro(whole, tmp
     assert (out / "repro.py").read_bytes() == (whole / "repro.py").read_bytes()
 
 
-def test_a_second_run_says_so_and_ctrl_c_leaves_the_best_so_far(whole, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_run_says_so_and_an_interrupt_leaves_the_best_so_far(whole, tmp_path, number):
     out = again(whole, tmp_path)
     first = start(tmp_path, "reduce", "--jobs", "2", "out")
     until_answered(out, first, count=20)
     first.send_signal(signal.SIGSTOP)  # lest it be done before it is interrupted
     status, output = finish(start(tmp_path, "reduce", "out"))
     assert status not in (0, 4) and str(first.pid) in output, output
-    first.send_signal(signal.SIGINT)
+    first.send_signal(number)
     first.send_signal(signal.SIGCONT)
     status, output = finish(first)
     assert status == 4, output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -172,6 +173,8 @@ def _end(command: Callable[[terminal.Terminal], Result], chosen: dict[str, Any])
     from torchcrux.core.journal import CaseInUse, JournalError
     from torchcrux.run import PoolError
 
+    # What ends a batch job asks for as orderly an end as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ui = terminal.Terminal(quiet=chosen["quiet"], verbose=chosen["verbose"])
     with ui:
         try:
