@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from torchcrux import global_flags
+from torchcrux._torch import settable_flags
 
 
 @pytest.fixture(autouse=True)
 def as_before():
     put_back = global_flags.kept()
-    yield
+    with settable_flags():
+        yield
     put_back()
 
 
@@ -62,3 +64,11 @@ def test_convolutions_on_cuda_may_be_short_by_default():
     assert global_flags.product_bits("cuda") == {}
     torch.set_float32_matmul_precision("high")
     assert global_flags.product_bits("cuda") == {"matmul": 10}
+
+
+def test_what_is_kept_can_be_put_back_where_setting_is_forbidden(monkeypatch):
+    put_back = global_flags.kept()
+    torch.backends.mkldnn.enabled = False
+    monkeypatch.setattr(torch.backends, "__allow_nonbracketed_mutation_flag", False)
+    put_back()
+    assert torch.backends.mkldnn.enabled

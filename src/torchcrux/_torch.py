@@ -200,3 +200,12 @@ def is_compiled(function: Any) -> bool:
     if getattr(function, "_compiled_call_impl", None) is not None:
         return True
     return hasattr(function, "_torchdynamo_orig_callable") or hasattr(function, "_orig_mod")
+
+
+def settable_flags() -> contextlib.AbstractContextManager[Any]:
+    """Inside, the switches of `torch.backends` can be set, also after
+    `torch.backends.disable_global_flags`, which tests of PyTorch call.
+    `torch.backends.__allow_nonbracketed_mutation`, 1.8 to 2.13."""
+    allowed = getattr(torch.backends, "__allow_nonbracketed_mutation", None)
+    inside: contextlib.AbstractContextManager[Any] = (allowed or contextlib.nullcontext)()
+    return inside

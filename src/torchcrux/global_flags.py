@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from torchcrux import _torch
+
 SWITCHES = {
     "torch.backends.cudnn.enabled": True,
     "torch.backends.cudnn.benchmark": False,
@@ -110,16 +112,17 @@ def kept() -> Callable[[], None]:
     precisions = {f"torch.backends.{name}": _value(f"torch.backends.{name}") for name in names}
 
     def put_back() -> None:
-        for name, value in values.items():
-            if _value(name) != value:
+        with _torch.settable_flags():
+            for name, value in values.items():
+                if _value(name) != value:
+                    _assign(name, value)
+            for name, value in kernels.items():
+                getattr(torch.backends.cuda, f"enable_{name}_sdp")(value)
+            if older is not None:
+                torch.set_float32_matmul_precision(older[0])
+                torch.backends.cudnn.allow_tf32 = older[1]
+            for name, value in precisions.items():
                 _assign(name, value)
-        for name, value in kernels.items():
-            getattr(torch.backends.cuda, f"enable_{name}_sdp")(value)
-        if older is not None:
-            torch.set_float32_matmul_precision(older[0])
-            torch.backends.cudnn.allow_tf32 = older[1]
-        for name, value in precisions.items():
-            _assign(name, value)
 
     return put_back
 

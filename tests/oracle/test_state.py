@@ -7,6 +7,7 @@ import torch
 import torch._inductor.config
 
 from torchcrux import global_flags
+from torchcrux._torch import settable_flags
 from torchcrux.oracle._torch import keep_state
 
 
@@ -39,10 +40,11 @@ def test_all_that_a_script_changes_is_put_back():
     torch.set_autocast_dtype("cpu", torch.float16)
     torch.use_deterministic_algorithms(True)
     torch.set_float32_matmul_precision("medium")
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = True
-    torch.backends.mkldnn.enabled = False
-    torch.backends.cuda.enable_math_sdp(False)
+    with settable_flags():
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        torch.backends.mkldnn.enabled = False
+        torch.backends.cuda.enable_math_sdp(False)
     torch.set_num_threads(3)
     torch._dynamo.config.assume_static_by_default = False
     torch._inductor.config.pattern_matcher = False
@@ -58,7 +60,8 @@ def test_precisions_of_the_newer_kind_are_put_back():
     put_back = keep_state()
     before = state()
     put_back()
-    torch.backends.fp32_precision = "tf32"
+    with settable_flags():
+        torch.backends.fp32_precision = "tf32"
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     assert put_back()
     assert state() == before

@@ -91,4 +91,5 @@ def test_what_the_script_itself_does_on_an_accelerator_is_not_a_bug(tmp_path):
     ended = run(tmp_path, SCRIPT.replace("y = f(torch.ones(3))", own))
     assert ended.returncode == 1
     assert "Not a failure of the compiler." in ended.stderr
-    assert not (tmp_path / "out").exists()
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["status"] == "not_a_bug"
