@@ -205,7 +205,7 @@ def is_compiled(function: Any) -> bool:
 def settable_flags() -> contextlib.AbstractContextManager[Any]:
     """Inside, the switches of `torch.backends` can be set, also after
     `torch.backends.disable_global_flags`, which tests of PyTorch call.
-    `torch.backends.__allow_nonbracketed_mutation`, 1.8 to 2.13."""
+    `torch.backends.__allow_nonbracketed_mutation`, 2.11 and 2.13."""
     allowed = getattr(torch.backends, "__allow_nonbracketed_mutation", None)
     inside: contextlib.AbstractContextManager[Any] = (allowed or contextlib.nullcontext)()
     return inside
