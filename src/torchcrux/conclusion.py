@@ -1,10 +1,10 @@
 """The last steps: where the smallest script fails, what makes it pass, and that it fails in fresh
-interpreters. The last two go on beside each other."""
+interpreters. The last two go on beside each other, and what is only asked gives way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,6 +20,7 @@ from torchcrux.passes import Draft
 from torchcrux.program.ir import Program
 from torchcrux.reduction import Reducer
 from torchcrux.report.result import Result, Sizes, origins
+from torchcrux.run import Pool
 
 MOST_FRESH_RUNS = 12
 
@@ -27,7 +28,8 @@ MOST_FRESH_RUNS = 12
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     """`answer` is that of `best`, whose script is `text`. `wrong` is what a fresh interpreter does
-    instead of failing, empty if nothing; `verified` are those that fail in the same way."""
+    instead of failing, empty if nothing; `verified` are those that fail in the same way. The last
+    one ended at `ended` seconds of `time.monotonic`."""
 
     best: Draft
     answer: Answer
@@ -37,6 +39,7 @@ class Conclusion:
     text: str
     printed: str
     verified: int
+    ended: float
     wrong: str
 
     def told(self, base: Result, captured: Program) -> Result:
@@ -85,6 +88,7 @@ def conclude(
         fresh, best = _verifying(stack, oracle, output, judged, answer)
         if oracle.expected.kind is Kind.HANG:
             fresh.results()  # its time must not be taken by what is asked meanwhile
+        stack.enter_context(_yielding(oracle.pool))
         if explain:
             if bound_of(oracle.expected) is None:  # near a bound all may pass
                 larger = proof.larger(partial(oracle.runs, base=judged))
@@ -93,6 +97,7 @@ def conclude(
             output.near = [*dict.fromkeys([*proof.telling(), *explained.near])]
             output.write(oracle, best, answer)  # the same, but for comments
         runs = fresh.results()
+    assert fresh.ended is not None
     differences = [difference(answer.failure, run) for run in runs]
     return Conclusion(
         best=best,
@@ -103,8 +108,18 @@ def conclude(
         text=output.text(),
         printed=runs[0].stderr,
         verified=sum(one is None for one in differences),
+        ended=fresh.ended,
         wrong=_wrong(differences, often=oracle.votes > 1),
     )
+
+
+@contextmanager
+def _yielding(pool: Pool) -> Iterator[None]:
+    pool.yields = True
+    try:
+        yield
+    finally:
+        pool.yields = False
 
 
 def _verifying(

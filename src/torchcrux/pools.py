@@ -41,7 +41,7 @@ def open_pool(jobs: int | None, case: Case, scratch: Path) -> Pool:
     return Pool(
         jobs=jobs,
         preload=PRELOAD,
-        env=_environment(jobs, scratch, _variables(case), least_threads=_least_threads(case)),
+        env=_environment(jobs, scratch, _variables(case)),
         **_reuse(bool(_compiler(case)) and case.failure.kind is not Kind.MEMORY),
     )
 
@@ -67,25 +67,19 @@ def _compiler(case: Case) -> list[str]:
 
 
 def _environment(
-    jobs: int | None, scratch: Path, variables: Iterable[tuple[str, str]], least_threads: int = 1
+    jobs: int | None, scratch: Path, variables: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0))
     return {
         **dict(variables),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / CACHE),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
-        "OMP_NUM_THREADS": str(max(least_threads, cores // (jobs or min(cores, 4)))),
+        "OMP_NUM_THREADS": str(max(1, cores // (jobs or min(cores, 4)))),
     }
 
 
 def _variables(case: Case) -> tuple[tuple[str, str], ...]:
     return case.context.environment if case.context is not None else ()
-
-
-def _least_threads(case: Case) -> int:
-    """Where compiled code crashes may depend on how many threads share the work: as many as a
-    fresh interpreter has."""
-    return len(os.sched_getaffinity(0)) if case.failure.kind is Kind.CRASH else 1
 
 
 def uses_inductor(context: Context | None, frames: Iterable[str] = ()) -> bool:
@@ -179,7 +173,7 @@ class EarlyPool:
         return self._fitting(self._second, case)
 
     def _fitting(self, pool: Pool | None, case: Case) -> Pool | None:
-        if pool is None or int(pool.env["OMP_NUM_THREADS"]) < _least_threads(case):
+        if pool is None:
             return None
         if not _compiler(case) and (self._seen or self._warm or _accelerated()):
             return None

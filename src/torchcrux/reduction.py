@@ -16,7 +16,7 @@ from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search, everything, windows
-from torchcrux.core.search.merge import few, merge
+from torchcrux.core.search.merge import cheap_rounds, few, merge
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
 from torchcrux.oracle.answer import Answer
@@ -148,7 +148,7 @@ class Reducer:
             if self.only_hints:
                 continue
             search = merge(level.size, hints=hints)
-            cheap = 2 if hints else 1
+            cheap = cheap_rounds(level.size, hints)
             try:
                 return level.candidate(self._search(search, level.candidate, cheap)) or base
             except DoesNotFail as refused:

@@ -33,7 +33,7 @@ def test_stopping_keeps_the_best_so_far():
     fails, rounds = needs(mask([3, 90])), []
 
     def ask(masks):
-        if len(rounds) == 3:
+        if len(rounds) == 6:
             raise Stop
         rounds.append(masks)
         return [fails(question) for question in masks]

@@ -17,7 +17,7 @@ SEARCHES = st.sampled_from(
         few,
         progression,
         lambda n: merge(n, width=3),
-        lambda n: merge(n, zoom=3),
+        lambda n: merge(n, local=False),
         lambda n: merge(n, hints=[mask(list(range(0, n, 2))), mask(list(range(0, n, 3)))]),
         lambda n: merge(n, weights=[1.0 + item % 7 for item in range(n)]),
         lambda n: merge(n, weights=[0.0] * n),

@@ -76,7 +76,8 @@ class Question:
             "renamed": renamed(draft.program),
         }
         if self.deadly:
-            payload |= {"limit": limit, "eager": self.eager}
+            crashes = self.expected.kind is Kind.CRASH
+            payload |= {"limit": limit, "eager": self.eager, "all_cores": crashes}
             return Task(DEADLY_JUDGE, payload, timeout=timeout)
         payload |= {
             "expected": self.expected.to_json(),

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -41,6 +43,8 @@ class Fresh:
     def __init__(
         self, repro: Path, times: int, timeout: float, constants: Path | None = None
     ) -> None:
+        self.ended: float | None = None
+        """Seconds of `time.monotonic` when the last one ended; None before that."""
         self._timeout = timeout
         self._ended: list[Run] = []
         self._runs: list[tuple[subprocess.Popen[bytes], Path]] = []
@@ -56,6 +60,8 @@ class Fresh:
                 stack.callback(_end, process)
                 self._runs.append((process, folder / _STDERR))
             self._stack = stack.pop_all()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
+        self._watching.start()
 
     def __enter__(self) -> Fresh:
         return self
@@ -63,10 +69,16 @@ class Fresh:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _watch(self) -> None:
+        for process, _ in self._runs:
+            process.wait()
+        self.ended = time.monotonic()
+
     def results(self) -> list[Run]:
         """How they ended; waits for them."""
         for process, stderr in self._runs[len(self._ended) :]:
             self._ended.append(_finished(process, stderr, self._timeout))
+        self._watching.join()
         return self._ended
 
 

@@ -40,7 +40,8 @@ class Result:
     `frequency` says of a failure that does not always come how often it did: "3 of 10". `steps`
     are, for each better script, the questions asked and the operations left by then; `printed` is
     what the script, `text`, printed to stderr when it was verified. Of the `seconds`, those before
-    it was explained and verified are `search_seconds`."""
+    it was explained and verified are `search_seconds`, those before it was verified
+    `verified_seconds`, None if it was not."""
 
     status: str
     folder: Path | None = None
@@ -56,6 +57,7 @@ class Result:
     queries: int = 0
     seconds: float = 0.0
     search_seconds: float = 0.0
+    verified_seconds: float | None = None
     jobs: int = 0
     verified_runs: int = 0
     minimal: bool = False
@@ -108,6 +110,7 @@ class Result:
             queries=self.queries,
             seconds=round(self.seconds, 2),
             search_seconds=round(self.search_seconds, 2),
+            verified_seconds=self.verified_seconds and round(self.verified_seconds, 2),
             jobs=self.jobs,
             verified_runs=self.verified_runs,
             minimal=self.minimal,

@@ -31,6 +31,9 @@ STACK_SIGNAL = signal.SIGRTMAX
 RESULT_LOST = 74
 """Exit status of a child that finds its result pipe closed (EX_IOERR of sysexits.h)."""
 
+NICENESS = 10
+"""Of a child that leaves the cores to others: a tenth of a core where another wants it."""
+
 BEGUN = "begun"
 """Status of the frame before a task: what happens from here on is the task's doing, not ours."""
 
@@ -68,6 +71,7 @@ class Seat:
     more: int | None
     between: str
     """What puts the process back between two tasks, as for `Pool`; empty for nothing."""
+    yields: bool
     close: Sequence[int]
     """What belongs to the server and is none of the child's business."""
 
@@ -119,6 +123,8 @@ def live(request: Request, seat: Seat) -> NoReturn:
 
 def _serve(request: Request, seat: Seat) -> int:
     linux.die_with(seat.server)
+    if seat.yields:
+        os.nice(NICENESS)
     results = _settle(seat)
     us = os.getpid()
     ambient = _Ambient()

@@ -57,6 +57,9 @@ class Pool:
         self._memory = memory
         self._reuse = reuse
         self._between = between
+        self.yields = False
+        """Whether children that are begun from here on leave the cores to other processes that
+        want them. One that is to be used again cannot take that back, and does not."""
         self._identities = itertools.count()
         self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-", dir=scratch)
         self._server: ServerProcess | None = self._start()
@@ -138,12 +141,14 @@ class Pool:
         return round_.answer(message["identity"], outcome), outcome
 
     def _message(self, identity: int, task: Task) -> dict[str, object]:
+        reuse = self._reuse or task.reuse
         return {
             "identity": identity,
             "function": task.function,
             "payload": dict(task.payload),
             "timeout": task.timeout,
-            "reuse": self._reuse or task.reuse,
+            "reuse": reuse,
+            "yields": self.yields and not reuse,
         }
 
     def _start(self) -> ServerProcess:

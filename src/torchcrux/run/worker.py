@@ -30,6 +30,8 @@ class Ask:
     timeout: float | None
     attempts: int = 0
     reuse: bool = False
+    yields: bool = False
+    """The child leaves the cores to other processes that want them."""
     fresh: bool = False
     """Only a child that has judged nothing before will do."""
 
@@ -128,6 +130,7 @@ class Worker:
                 stack=stack,
                 more=more,
                 between=between,
+                yields=ask.yields,
                 close=[*close, *self.descriptors()],
             )
             sys.stdout.flush()

@@ -17,7 +17,7 @@ from torchcrux.core.search.masks import Chunk, Search, as_chunk, everything, mas
 
 Answers = Generator[tuple[int, ...], tuple[bool, ...], list[bool]]
 Step = Generator[tuple[int, ...], tuple[bool, ...], None]
-Narrowed = Generator[tuple[int, ...], tuple[bool, ...], Chunk | None]
+Narrowed = Generator[tuple[int, ...], tuple[bool, ...], bool]
 
 # The values are trades, not optima: `bench/search.py --constants` shows what each gives and takes.
 
@@ -34,6 +34,10 @@ PIECES = 4
 FEWEST_IN_CHUNK = 6
 """Below this, windows are fewer instead of smaller. From 2 to 12 it makes little difference."""
 
+AT_ONCE = 4
+"""Windows asked at once: where one suffices, those after it are never asked. As many as few cores
+judge side by side, so that it costs no time where none does."""
+
 LARGEST_ROUND = 16 * WIDTH
 """More questions than this are asked in several rounds: where very much is needed. Not tuned."""
 
@@ -45,17 +49,22 @@ def merge(
     hints: Sequence[int] = (),
     weights: Sequence[float] | None = None,
     known: Mapping[int, bool] | None = None,
-    zoom: int = 1,
+    local: bool = True,
 ) -> Search:
     """The largest removable set of n edits, 1-minimal: no further single edit can be applied.
 
     hints: sets to KEEP, each asked with all else removed. weights: what keeping an item costs, for
-    cutting into equal shares. known: answers that the caller already has. zoom: how many times in
-    a row to look for a window that suffices alone; 0 where neighbours have nothing in common, more
-    where a failure is known to be local. Nothing applied (0) is taken to fail.
+    cutting into equal shares. known: answers that the caller already has. local: whether a window
+    of neighbours may suffice; not so where they have nothing in common. Nothing applied (0) is
+    taken to fail.
     """
     state = _State(n, width, weights, {**(known or {}), 0: True})
-    return (yield from state.run(hints, zoom))
+    return (yield from state.run(hints, local))
+
+
+def cheap_rounds(n: int, hints: Sequence[int] = ()) -> int:
+    """Rounds of `merge` that keep no more than a hint or a window, if none of these suffices."""
+    return bool(hints) + -(-_windows(n, WIDTH) // AT_ONCE)
 
 
 def few(n: int, *, width: int = WIDTH) -> Search:
@@ -63,7 +72,13 @@ def few(n: int, *, width: int = WIDTH) -> Search:
     whole = everything(n)
     if n == 0 or (yield (whole,))[0]:
         return whole
-    return (yield from merge(n, width=width, known={whole: False}, zoom=0))
+    return (yield from merge(n, width=width, known={whole: False}, local=False))
+
+
+def _windows(n: int, width: int) -> int:
+    """Questions about windows; with two chunks there are none but that which keeps nothing."""
+    count = max(2, min(width, n // FEWEST_IN_CHUNK))
+    return count if count > 2 else 1
 
 
 @dataclass(slots=True)
@@ -78,8 +93,8 @@ class _State:
     unknown: list[Chunk] = field(default_factory=list)  # to be asked each by itself
     doubtful: list[Chunk] = field(default_factory=list)  # probably not needed: asked all together
 
-    def run(self, hints: Sequence[int], zoom: int) -> Search:
-        yield from self.locate(hints, zoom)
+    def run(self, hints: Sequence[int], local: bool) -> Search:
+        yield from self.locate(hints, local)
         while True:
             unsure = bool(self.doubtful or self.pending) and len(self.needed) > 2 * self.width
             if self.answers.get(self.base) is False:
@@ -103,7 +118,7 @@ class _State:
             mask |= part
         return mask
 
-    def locate(self, hints: Sequence[int], zoom: int) -> Step:
+    def locate(self, hints: Sequence[int], local: bool) -> Step:
         """Keeps only a hint, or only a window; of several that suffice, what they share.
 
         Hints are asked by themselves: they keep little, and one that suffices saves all windows.
@@ -113,34 +128,29 @@ class _State:
         whole = everything(self.n)
         if hints:
             self.unknown = [range(self.n)]
-            chunk = yield from self.narrow([hint & whole for hint in hints])
-            if chunk is not None:
+            if (yield from self.narrow([hint & whole for hint in hints], len(hints))):
                 return
-        chunk = range(self.n)
-        for level in range(max(zoom, 1)):
-            fewest = FEWEST_IN_CHUNK if zoom else 1
-            count = max(2, min(self.width, len(chunk) // fewest))
-            self.unknown = split(chunk, count, self.weights)
-            keeps = [] if level else [0]
-            if zoom and count > 2:
-                parts = [mask_of(piece) for piece in self.unknown]
-                keeps += [low | high for low, high in pairwise(parts)]
-            chunk = yield from self.narrow(keeps)
-            if chunk is None or len(chunk) <= FEWEST_IN_CHUNK:
-                return
-            # Another level asks inside this chunk instead of cutting it.
-            if level + 1 < zoom:
-                self.needed = []
+        count = max(2, min(self.width, self.n // (FEWEST_IN_CHUNK if local else 1)))
+        self.unknown = split(range(self.n), count, self.weights)
+        keeps = [0]
+        if local and count > 2:
+            parts = [mask_of(piece) for piece in self.unknown]
+            keeps += [low | high for low, high in pairwise(parts)]
+        yield from self.narrow(keeps, AT_ONCE)
 
-    def narrow(self, keeps: Sequence[int]) -> Narrowed:
-        """Keep only the lightest of `keeps` that suffices, or what the others share with it. The
-        chunk that is left, or None if none suffices."""
+    def narrow(self, keeps: Sequence[int], at_once: int) -> Narrowed:
+        """Keep only the lightest that suffices of `keeps`, or what others share with it; `at_once`
+        are asked until one does. Whether one did."""
         whole = everything(self.n)
         masks = [whole & ~keep for keep in keeps]
-        yield from self.ask([*masks, self.base])
-        suffice = {whole & ~mask for mask in masks if mask and self.answers[mask]}
+        yield from self.ask([*masks[:at_once], self.base])
+        for start in range(at_once, len(masks), at_once):
+            if any(self.answers.get(mask) for mask in masks if mask):
+                break
+            yield from self.ask(masks[start : start + at_once])
+        suffice = {whole & ~mask for mask in masks if mask and self.answers.get(mask)}
         if not suffice:
-            return None
+            return False
         smallest, *others = sorted(suffice, key=lambda keep: (self.weight(keep), keep))
         self.best, self.pending = whole & ~smallest, []
         for keep in others:
@@ -149,7 +159,7 @@ class _State:
                 smallest &= keep
         chunk = as_chunk(smallest)
         self.needed, self.unknown = [chunk] if chunk else [], []
-        return chunk
+        return True
 
     def weight(self, mask: int) -> float:
         if self.weights is None:
