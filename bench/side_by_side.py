@@ -46,6 +46,7 @@ class Measured:
     seconds: float = 0.0
     script_seconds: float = 0.0
     search_seconds: float | None = None
+    verified_seconds: float | None = None
     queries: int | None = None
     memory_mib: int = 0
     operations: int | None = None
@@ -149,6 +150,7 @@ def ours(script: Path, folder: Path, limit: float) -> tuple[Measured, dict]:
     measured.queries = result["queries"]
     measured.script_seconds = measured.seconds - result["seconds"]
     measured.search_seconds = result["search_seconds"]
+    measured.verified_seconds = result["verified_seconds"]
     if result["verified_runs"]:
         measured.operations = result["operations"]["final"]
         measured.elements = result["elements"]["final"]
@@ -204,9 +206,12 @@ def theirs(script: Path, folder: Path, limit: float, failure: dict) -> Measured:
 
 def until_repro(row: Measured, limit: float) -> float:
     """Seconds from the script's failure to a repro that fails alike; `limit` where there is none,
-    which is less than it would have been."""
+    which is less than it would have been. What torchcrux does after that, explaining, is not
+    counted here, but in the wall time."""
     reached = row.outcome == "verified" or row.outcome in ("fails", "fails; stopped at the limit")
-    return max(row.seconds - row.script_seconds, 0.1) if reached else limit
+    if not reached:
+        return limit
+    return row.verified_seconds or max(row.seconds - row.script_seconds, 0.1)
 
 
 def table(rows: list[Measured], limit: float) -> str:

@@ -74,6 +74,7 @@ def _environment(
         **dict(variables),
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / CACHE),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
         "OMP_NUM_THREADS": str(max(1, cores // (jobs or min(cores, 4)))),
     }
 

@@ -30,6 +30,8 @@ from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
 
+MOST_NAMED = 4
+"""Calls that the failure names which are asked each by itself, at first one of each operator."""
 FEWEST_FOR_PARTS = 8
 """Operations below which the first round has asked about all parts that are worth it."""
 
@@ -207,8 +209,10 @@ class Reducer:
         named = hinted(draft, self.oracle.expected)
         if not 0 < len(named) < draft.program.operations:
             return ()
-        bits = [1 << i for i in named]
-        return tuple(dict.fromkeys([*bits[:4], sum(bits)]))
+        of_a_kind = {draft.program.calls[i].target: i for i in reversed(named)}
+        first = [i for i in named if i in of_a_kind.values()]
+        asked = [*dict.fromkeys([*first, *named])][:MOST_NAMED]
+        return tuple(dict.fromkeys([*(1 << i for i in asked), sum(1 << i for i in named)]))
 
     def _suspected(self, draft: Draft) -> tuple[int, ...]:
         """Where numbers go wrong first; and that with what it takes."""

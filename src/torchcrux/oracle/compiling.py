@@ -1,5 +1,8 @@
 """How a compiler works in a child: in no other's way, and on the cores that nobody else uses.
 
+What it makes depends on how many threads are to share the work, and so does whether that crashes or
+is wrong: there are as many as in a fresh interpreter, and they do not spin while they wait.
+
 Inductor locks a piece of C++ for as long as it compiles it. Candidates mostly share the kernel that
 matters: in one cache they would wait for each other, and where it does not compile at all, each
 would try in its turn. So a child has a cache of its own, of links to the files of all before it.
@@ -23,12 +26,14 @@ part of (which inputs lie in the same memory, say): what was asked before would 
 @contextmanager
 def own_compiler(threads: int = 1) -> Iterator[None]:
     """Inductor's cache is a folder in the current one until the context ends, and up to `threads`
-    C++ compilers run at once. Where there is an accelerator the cache is that of all, but for whole
-    graphs: a child stays there for further tasks, and what it has loaded from the cache with it."""
+    C++ compilers run at once, for code that is run by as many threads as there are cores. Where
+    there is an accelerator the cache is that of all, but for whole graphs: a child stays there for
+    further tasks, and what it has loaded from the cache with it."""
     import torch
 
     from torchcrux.oracle._torch import compile_side_by_side, look_up_no_graphs
 
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     shared = os.environ.get(CACHE_DIR)
     if shared is None:
         yield

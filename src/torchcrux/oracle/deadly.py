@@ -7,7 +7,6 @@ between leaves a trail of how far it came, and whoever waits for it draws the co
 from __future__ import annotations
 
 import faulthandler
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,15 +28,9 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Run ``payload["text"]`` in eager and compiled; write steps into the file ``trail``.
 
     `limit`, in seconds, takes the place of the one that the text sets itself. `eager` is the type
-    of the exception that eager raises, empty if it raises none. With `all_cores` as many threads
-    share the work as in a fresh interpreter: whether compiled code crashes may depend on it.
-    Returns what `oracle.judge.judge` does; the verdict is `same` never, for then the process does
-    not come back.
+    of the exception that eager raises, empty if it raises none. Returns what `oracle.judge.judge`
+    does; the verdict is `same` never, for then the process does not come back.
     """
-    import torch
-
-    if payload["all_cores"]:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
     with own_compiler():
         return _judged(payload)
 

@@ -76,8 +76,7 @@ class Question:
             "renamed": renamed(draft.program),
         }
         if self.deadly:
-            crashes = self.expected.kind is Kind.CRASH
-            payload |= {"limit": limit, "eager": self.eager, "all_cores": crashes}
+            payload |= {"limit": limit, "eager": self.eager}
             return Task(DEADLY_JUDGE, payload, timeout=timeout)
         payload |= {
             "expected": self.expected.to_json(),
