@@ -5,8 +5,12 @@ run as a script, captured again. What comes out must be what went in.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -18,6 +22,7 @@ from torchcrux.capturing.spelling import Spelling
 from torchcrux.emit.inputs import Unmakeable, factory
 from torchcrux.emit.random import name_of
 from torchcrux.emit.script import script
+from torchcrux.oracle.main_module import main_module
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Body, Program, Ref, Slice, Value
 from torchcrux.program.serial import program_from_json, program_to_json
@@ -184,6 +189,16 @@ class Returned:
     result: Any = None
 
 
+@contextmanager
+def _script() -> Iterator[ModuleType]:
+    """``__main__`` for a script, until the context ends."""
+    main = sys.modules["__main__"]
+    try:
+        yield main_module(Path("repro.py"))
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _run(text: str, data: dict[str, torch.Tensor], rng: torch.Tensor) -> tuple[Recording, Returned]:
     """Execute a script whose ``torch.compile`` is watched."""
     recording, returned = Recording(), Returned()
@@ -203,11 +218,12 @@ def _run(text: str, data: dict[str, torch.Tensor], rng: torch.Tensor) -> tuple[R
     torch._dynamo.reset()
     code = compile(text, "repro.py", "exec")
     with (
+        _script() as module,
         patch("safetensors.torch.load_file", lambda path: dict(data)),
         patch.object(torch, "compile", watched),
     ):
         try:
-            exec(code, {"__name__": "__main__", "__file__": "repro.py"})
+            exec(code, module.__dict__)
         except Exception as error:
             raise Differs("script", f"{type(error).__name__}: {error}", text) from error
     return recording, returned

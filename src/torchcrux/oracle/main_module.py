@@ -7,23 +7,25 @@ import types
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = "__torchcrux_libraries__"
+_MAIN = types.ModuleType("__main__")
+_libraries: list[Any] = []
 
 
 def main_module(path: Path, **names: Any) -> types.ModuleType:
-    """A fresh ``__main__`` for the script at `path`, with `names` defined.
+    """``__main__`` for the script at `path`, with `names` defined and nothing else.
 
     It takes the place of this process's own: compilers, dataclasses and type hints look a
-    function's globals up by the name of its module. The operators that the one before has
-    registered are gone: the same may be registered again.
+    function's globals up by the name of its module. Dynamo keeps the module that it finds, so all
+    scripts of a process have the same one: what the one before has defined is gone, and so are the
+    operators that it has registered: the same may be registered again.
     """
     from torchcrux.oracle import _torch
 
-    for library in vars(sys.modules["__main__"]).get(_LIBRARIES, ()):
+    for library in _libraries:
         _torch.destroy(library)
-    module = types.ModuleType("__main__")
-    libraries: list[Any] = []
-    module.__dict__.update({"__file__": str(path), **names, _LIBRARIES: libraries})
-    sys.modules["__main__"] = module
-    _torch.on_library("__main__", libraries.append)
-    return module
+    _libraries.clear()
+    vars(_MAIN).clear()
+    vars(_MAIN).update({**vars(types.ModuleType("__main__")), "__file__": str(path), **names})
+    sys.modules["__main__"] = _MAIN
+    _torch.on_library("__main__", _libraries.append)
+    return _MAIN
