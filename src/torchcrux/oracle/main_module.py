@@ -24,7 +24,8 @@ def main_module(path: Path, **names: Any) -> types.ModuleType:
     for library in _libraries:
         _torch.destroy(library)
     _libraries.clear()
-    vars(_MAIN).clear()
+    for name in [name for name in vars(_MAIN) if not name.startswith("__")]:
+        del vars(_MAIN)[name]  # what begins so is Dynamo's, which takes it back itself
     vars(_MAIN).update({**vars(types.ModuleType("__main__")), "__file__": str(path), **names})
     sys.modules["__main__"] = _MAIN
     _torch.on_library("__main__", _libraries.append)
