@@ -286,7 +286,7 @@ def test_a_spent_budget_leaves_the_best_so_far():
     ask = oracle.ask
 
     def stop_later(drafts):
-        if oracle.rounds >= 4:
+        if oracle.rounds >= 6:
             reducer.deadline = 0.0
         return ask(drafts)
 
