@@ -357,7 +357,7 @@ class Session:
             message=message,
             seconds=time.monotonic() - self.started,
             search_seconds=base.seconds,
-            verified_seconds=found.ended - self.started if found.verified else None,
+            verified_seconds=found.ended - self.started if not found.wrong else None,
             queries=oracle.queries,
             minimal=reducer.minimal and status == "reduced" and not oracle.broken,
             steps=tuple(self.output.steps),

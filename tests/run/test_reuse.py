@@ -107,3 +107,17 @@ def test_a_child_that_cannot_be_put_back_is_replaced(make_pool):
     first, second = (o.value for o in pool.run([task("changes_state", fit=False)] * 2))
     assert first["pid"] != second["pid"]
     assert second["fit"]
+
+
+def test_a_child_gives_way_only_while_that_is_asked_for_and_never_one_that_stays(make_pool):
+    pool = make_pool(jobs=1)
+
+    def nice(**options):
+        (outcome,) = pool.run([task("niceness", **options)])
+        return outcome.value
+
+    usual = nice()
+    pool.yields = True
+    assert nice() > usual and nice(reuse=True) == usual
+    pool.yields = False
+    assert nice() == usual

@@ -64,7 +64,8 @@ def merge(
 
 def cheap_rounds(n: int, hints: Sequence[int] = ()) -> int:
     """Rounds of `merge` that keep no more than a hint or a window, if none of these suffices."""
-    return bool(hints) + -(-_windows(n, WIDTH) // AT_ONCE)
+    count = _chunks(n, WIDTH, local=True)
+    return bool(hints) + (-(-count // AT_ONCE) if count > 2 else 1)
 
 
 def few(n: int, *, width: int = WIDTH) -> Search:
@@ -75,10 +76,9 @@ def few(n: int, *, width: int = WIDTH) -> Search:
     return (yield from merge(n, width=width, known={whole: False}, local=False))
 
 
-def _windows(n: int, width: int) -> int:
-    """Questions about windows; with two chunks there are none but that which keeps nothing."""
-    count = max(2, min(width, n // FEWEST_IN_CHUNK))
-    return count if count > 2 else 1
+def _chunks(n: int, width: int, *, local: bool) -> int:
+    """How many chunks are asked at first; with more than two, their neighbours as windows."""
+    return max(2, min(width, n // (FEWEST_IN_CHUNK if local else 1)))
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class _State:
             self.unknown = [range(self.n)]
             if (yield from self.narrow([hint & whole for hint in hints], len(hints))):
                 return
-        count = max(2, min(self.width, self.n // (FEWEST_IN_CHUNK if local else 1)))
+        count = _chunks(self.n, self.width, local=local)
         self.unknown = split(range(self.n), count, self.weights)
         keeps = [0]
         if local and count > 2:
