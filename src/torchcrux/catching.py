@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torchcrux.blame import between_graphs, by_itself
-from torchcrux.capturing.script import Caught, Ending, run_script
+from torchcrux.capturing.script import Caught, Ending, not_compared, run_script
 from torchcrux.capturing.standby import Keep
 from torchcrux.oracle.cost import MEBIBYTES, SECONDS, named_bound
 from torchcrux.oracle.failure import is_of_device
@@ -103,6 +103,7 @@ class Catcher:
         if again.case is not None:
             return again
         right = f"{caught.message}. In none of them did a value differ from eager's."
+        right += not_compared(again.uncompared)
         caught = replace(caught, message=right)
         said = "" if caught.exception is None else caught.exception.message
         seconds = named_bound(said, SECONDS, caught.slowest)

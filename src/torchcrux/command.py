@@ -115,7 +115,7 @@ def _run_anew(
     out.mkdir(parents=True, exist_ok=True)
     _move(caught.case.folder, out / "case")
     write_atomically(out / "case" / "command.json", json.dumps(identity))
-    case = _load(out / "case")
+    case = replace(caught.case, folder=out / "case")
     if case.program is None:
         result = Result(
             status="not_reproduced",
@@ -135,14 +135,13 @@ def _run_anew(
     if not failed or caught.keep is None:
         return result
     ui.say("It needs the values of its inputs. Running the script again, to keep them.")
-    fuller = _with_inputs(catcher, caught.keep, out, ui)
+    fuller = _with_inputs(catcher, caught.keep, case, ui)
     return reduce_case(fuller or case, out, choices.options)
 
 
-def _with_inputs(catcher: Catcher, keep: Keep, out: Path, ui: Terminal) -> Case | None:
-    """The case in `out` replaced by one that has the inputs of the graph; None if the script does
-    not end in the same way again."""
-    first = _load(out / "case")
+def _with_inputs(catcher: Catcher, keep: Keep, first: Case, ui: Terminal) -> Case | None:
+    """A case replaced by one that has the inputs of the graph; None if the script does not end in
+    the same way again."""
     waits = first.context is not None and first.context.synchronized
     caught = catcher.kept(keep, "device" if waits else "error")
     if caught.case is None or caught.case.failure.kind is not first.failure.kind:
@@ -150,11 +149,11 @@ def _with_inputs(catcher: Catcher, keep: Keep, out: Path, ui: Terminal) -> Case 
         return None
     if not caught.case.stored:
         return None
-    command = (out / "case" / "command.json").read_text(encoding="utf-8")
-    shutil.rmtree(out / "case")
-    _move(caught.case.folder, out / "case")
-    write_atomically(out / "case" / "command.json", command)
-    return _load(out / "case")
+    command = (first.folder / "command.json").read_text(encoding="utf-8")
+    shutil.rmtree(first.folder)
+    _move(caught.case.folder, first.folder)
+    write_atomically(first.folder / "command.json", command)
+    return replace(caught.case, folder=first.folder)
 
 
 def _move(folder: Path, place: Path) -> None:

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from torchcrux.capturing.standby import left_graph
+from torchcrux.capturing.standby import left_context
 from torchcrux.case import Case
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.context import Backend, Context
@@ -27,7 +27,8 @@ PRELOAD = (
     "torchcrux.oracle.data",
 )
 WARM = "torchcrux.oracle._torch:compile_once"
-INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:prepare_inductor")
+INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:probe_inductor")
+WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
@@ -42,14 +43,14 @@ def open_pool(jobs: int | None, case: Case, scratch: Path) -> Pool:
         jobs=jobs,
         preload=PRELOAD,
         env=_environment(jobs, scratch, _variables(case)),
-        **_reuse(bool(_compiler(case)) and case.failure.kind is not Kind.MEMORY),
+        **_reuse(not _fails_once(case) and case.failure.kind is not Kind.MEMORY),
     )
 
 
 def prepare(pool: Pool, case: Case) -> None:
     """Have the server import what the candidates of `case` need."""
-    if not _accelerated():
-        pool.preload(_compiler(case))
+    if not _fails_once(case):
+        pool.preload(_compiler(uses_inductor(case.context, case.failure.frames)))
 
 
 def constants(pool: Pool) -> Path:
@@ -57,13 +58,18 @@ def constants(pool: Pool) -> Path:
     return Path(pool.env["TORCHINDUCTOR_CACHE_DIR"]).with_name("constants")
 
 
-def _compiler(case: Case) -> list[str]:
-    frames = case.failure.frames
-    if any(frame.endswith(":lazy_init") for frame in frames):
-        return []  # what fails happens once in a process, and must happen in each child
-    if uses_inductor(case.context, frames):
-        return [*INDUCTOR]
-    return [WARM]
+def _compiler(inductor: bool) -> list[str]:
+    """What a server imports and finds out beforehand. Where there is an accelerator it compiles
+    nothing; see `_accelerated`."""
+    entries = [*INDUCTOR] if inductor else []
+    if not _accelerated():
+        entries.append(WARM_INDUCTOR if inductor else WARM)
+    return entries
+
+
+def _fails_once(case: Case) -> bool:
+    """Whether what fails happens once in a process, and must happen in each child."""
+    return any(frame.endswith(":lazy_init") for frame in case.failure.frames)
 
 
 def _environment(
@@ -126,10 +132,9 @@ class EarlyPool:
         self._variables: tuple[tuple[str, str], ...] = ()
         self._pool = self._start("plain")
         self._second: Pool | None = None
-        self._warm = "torch.compile" in text and not _accelerated()
+        self._warm = "torch.compile" in text
         if self._pool is not None and self._warm:
-            inductor = "inductor" in text or "backend" not in text
-            self._pool.preload(INDUCTOR if inductor else [WARM])
+            self._pool.preload(_compiler("inductor" in text or "backend" not in text))
 
     def __enter__(self) -> EarlyPool:
         return self
@@ -151,11 +156,11 @@ class EarlyPool:
         if self._seen or self._pool is None:
             return
         try:
-            _, context, _ = left_graph(standby, 1)
+            context, _ = left_context(standby, 1)
         except (OSError, ValueError):
             return  # there is no graph yet, or not in full
         self._seen = True
-        entries = () if _accelerated() else INDUCTOR if uses_inductor(context) else (WARM,)
+        entries = _compiler(uses_inductor(context))
         self._pool.preload(entries)
         self._variables = context.environment
         if self._variables:
@@ -176,7 +181,7 @@ class EarlyPool:
     def _fitting(self, pool: Pool | None, case: Case) -> Pool | None:
         if pool is None:
             return None
-        if not _compiler(case) and (self._seen or self._warm or _accelerated()):
+        if _fails_once(case) and (self._seen or self._warm or _accelerated()):
             return None
         if case.failure.kind is Kind.MEMORY and _accelerated():
             return None  # what a kept child has needed before would hide what it needs now

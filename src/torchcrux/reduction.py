@@ -62,7 +62,7 @@ class Reducer:
     passes: Sequence[Pass] = ALL
     deadline: float | None = None
     only_hints: bool = False
-    """Give up unless something that the failure names suffices by itself."""
+    """Give up unless something that the failure names suffices by itself, in the plainest form."""
     unkept: bool = False
     """The values of the inputs can be had: give up where they seem to be needed."""
     progress: Callable[[str], None] = lambda text: None
@@ -142,13 +142,12 @@ class Reducer:
             suspected = self._suspected(base)
             hints = suspected or self._hints(base)
             single = [hint for hint in hints if hint.bit_count() == 1]
-            rest = [hint for hint in hints if hint not in single and self.only_hints]
-            for some in (single, rest):
-                alone = self._first_that_suffices(level, some, causes=bool(suspected))
-                if alone is not None:
-                    return alone
+            some = hints if self.only_hints else single
+            alone = self._first_that_suffices(level, some, causes=bool(suspected))
+            if alone is not None:
+                return alone
             if self.only_hints:
-                continue
+                break
             search = merge(level.size, hints=hints)
             cheap = cheap_rounds(level.size, hints)
             try:

@@ -139,3 +139,18 @@ def test_outputs_are_not_compared_with_what_eager_refuses():
     check = AttributeChecker().of(refusing)
     out = torch.ones(2)
     assert check.call(lambda x: out, [torch.ones(2)]) is out
+
+
+def test_what_eager_refuses_is_not_called_right(scripts):
+    """Of a matrix without a Cholesky factor the compiled graph says something all the same."""
+    text = """
+    import torch
+
+    def backend(gm, inputs):
+        return lambda *args: (torch.zeros(2, 2),)
+
+    torch.compile(torch.linalg.cholesky, backend=backend)(-torch.eye(2))
+    """
+    found = scripts.run(text, check="accuracy")
+    assert found.ending is Ending.PASSED, found
+    assert "not compared, since eager refuses them: _LinAlgError" in found.message

@@ -193,6 +193,7 @@ def test_time_without_a_core_does_not_count(tmp_path, monkeypatch):
     page.begin(1, During.COMPILE, operations=1)
     queued = {7: 0.0, 8: 50.0}
     monkeypatch.setattr(processes, "queued", lambda pid: dict(queued))
+    monkeypatch.setattr(processes, "is_at_work_below", lambda pid: False)
     now = standby.activity(tmp_path).begin
     monkeypatch.setattr(time, "monotonic", lambda: now)
     clock = ended.Clock(1, standby.activity(tmp_path))
@@ -204,6 +205,22 @@ def test_time_without_a_core_does_not_count(tmp_path, monkeypatch):
     now += 80.0
     queued[7] = 86.0
     assert clock.taken() == pytest.approx(100.0 / ended.MOST_CROWDED)
+
+
+def test_time_of_a_compiler_that_it_has_started_does_not_count(tmp_path, monkeypatch):
+    page = standby.Standby(tmp_path)
+    page.begin(1, During.COMPILE, operations=1)
+    at_work = True
+    monkeypatch.setattr(processes, "queued", lambda pid: {})
+    monkeypatch.setattr(processes, "is_at_work_below", lambda pid: at_work)
+    now = standby.activity(tmp_path).begin
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = ended.Clock(1, standby.activity(tmp_path))
+    now += 10.0
+    assert clock.taken() == pytest.approx(10.0 / ended.MOST_CROWDED)
+    at_work = False
+    now += 10.0
+    assert clock.taken() == pytest.approx(10.0)
 
 
 def test_the_page_returns_to_what_was_going_on(tmp_path):

@@ -120,7 +120,7 @@ def shows_the_process(payload):
         "argv": "leak" in sys.argv,
         "state": list(STATE),
         "empty": os.listdir(),
-        "here": os.path.realpath(os.getcwd()) == os.path.realpath(tempfile.gettempdir()),
+        "temporary": os.path.relpath(os.path.realpath(tempfile.gettempdir())),
         "stdin": sys.stdin.read(),
         "session": os.getsid(0) == os.getpid(),
         "interrupt": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
@@ -262,3 +262,12 @@ def changes_state(payload):
 
 def niceness(payload):
     return os.nice(0)
+
+
+def lays_something_aside(payload):
+    """As a library does that writes a file when it is imported, and remembers where."""
+    global laid
+    if "laid" not in globals():
+        descriptor, laid = tempfile.mkstemp()
+        os.close(descriptor)
+    return {"pid": os.getpid(), "there": os.path.exists(laid)}

@@ -155,7 +155,7 @@ def test_a_child_starts_clean(pool):
         "argv": False,
         "state": [],
         "empty": [],
-        "here": True,
+        "temporary": ".",
         "stdin": "",
         "session": True,
         "interrupt": True,

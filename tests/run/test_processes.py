@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -32,6 +33,20 @@ def test_descendants(family):
     assert processes.children(family) == [child]
     assert processes.children(child) == [grandchild]
     assert family in processes.children(os.getpid())
+
+
+def test_who_sleeps_is_not_at_work():
+    child = "while True: pass"
+    parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent]) as top:
+        try:
+            assert eventually(lambda: processes.is_at_work_below(top.pid))
+            (below,) = processes.descendants(top.pid)
+            os.kill(below, signal.SIGSTOP)
+            assert eventually(lambda: not processes.is_at_work_below(top.pid))
+            assert not processes.is_at_work_below(below)
+        finally:
+            processes.kill(processes.with_descendants([top.pid]))
 
 
 def test_who_shares_a_core_waits_for_it():

@@ -25,7 +25,13 @@ def test_a_child_is_kept_and_starts_each_task_clean(kept):
     assert shown["pid"] == pid == pid_of(kept)
     assert (shown["leak"], shown["kept"]) == (None, "yes")
     assert not shown["path"] and not shown["argv"]
-    assert shown["here"] and shown["empty"] == []
+    assert shown["temporary"] == ".." and shown["empty"] == []
+
+
+def test_a_temporary_file_lives_as_long_as_the_child(kept):
+    told = [kept.run([task("lays_something_aside")])[0].value for _ in range(2)]
+    assert told[0] == told[1]
+    assert told[0]["there"]
 
 
 def test_without_it_each_task_has_its_own(make_pool):

@@ -24,7 +24,7 @@ from torch import fx
 from torchcrux import _torch
 from torchcrux.capturing.clones import clone_inputs, converted
 from torchcrux.capturing.gradients import gradients, leaves
-from torchcrux.capturing.watched import CallCheck, CheckFailed
+from torchcrux.capturing.watched import CallCheck, CheckFailed, NotCompared
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
 from torchcrux.oracle.numerics import Mismatch, compare, upcast
@@ -89,9 +89,12 @@ class _Comparison:
         args: Sequence[Any],
     ) -> Failure | None:
         inputs = clone_inputs(before)
-        eager = self._run(self.eager, inputs, state)
-        if eager is None:
-            return None
+        _set_random_state(state)
+        try:
+            eager = self.eager(*inputs)
+        except Exception as error:
+            said = (str(error).strip().splitlines() or [""])[0]
+            raise NotCompared(f"{type(error).__name__}: {said}", result) from error
         exact = converted(before, upcast)
         wide = [_as(one, value) for one, value in zip(exact, before, strict=True)]
         precise = self._run(self.eager, wide, state)

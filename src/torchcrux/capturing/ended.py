@@ -23,7 +23,8 @@ GRACE = 3.0
 """Seconds that a process gets to write its frames, and then to end when it is asked to."""
 
 MOST_CROWDED = 4.0
-"""So many times its limit a process may take if it has to wait for cores."""
+"""So many times its limit a process may take if it has to wait, for cores or for a compiler that
+it has started."""
 
 _POLL = 0.2
 _WATCHDOG_STATUS = 124  # of timeout(1)
@@ -48,22 +49,27 @@ class Ended:
 @dataclass
 class Clock:
     """Seconds that an activity of process `pid` has taken, without those in which a thread of it
-    wanted a core and got none."""
+    wanted a core and got none, or in which a process below it was at work."""
 
     pid: int
     activity: standby.Activity
     _queued: dict[int, float] = field(init=False)
     _waited: float = 0.0
+    _looked: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._queued = processes.queued(self.pid)
+        self._looked = time.monotonic()
 
     def taken(self) -> float:
         queued = processes.queued(self.pid)
         waits = [seconds - self._queued.get(one, seconds) for one, seconds in queued.items()]
+        now, before = time.monotonic(), self._looked
+        if processes.is_at_work_below(self.pid):
+            waits.append(now - before)
         self._waited += max(waits, default=0.0)
-        self._queued = queued
-        elapsed = time.monotonic() - self.activity.begin
+        self._queued, self._looked = queued, now
+        elapsed = now - self.activity.begin
         return max(elapsed - self._waited, elapsed / MOST_CROWDED)
 
 
@@ -79,7 +85,8 @@ def wait(
 ) -> Ended:
     """Wait for the end of a process that stands by in `folder`. If `hangs`, one that takes
     implausibly long over one graph is asked for its frames and ended; not what it started. Time in
-    which it had to wait for a core does not count, unless `strict`.
+    which it had to wait, for a core or for a compiler that it has started, does not count, unless
+    `strict`.
     `watch` is called with `folder` now and then. Once it is `over`, only Python's own end is left:
     nobody waits for that."""
     kills = linux.oom_kills()
@@ -150,7 +157,8 @@ def fatal_case(ended: Ended, folder: Path, cases: Path, *, finished: bool) -> Ca
     failure = _failure(ended, busy, standby.left_frames(folder))
     if failure is None:
         return None
-    program, context, notes = standby.left_graph(folder, busy.graph)
+    program = standby.left_graph(folder, busy.graph)
+    context, notes = standby.left_context(folder, busy.graph)
     if busy.during is During.BACKWARD:
         context = replace(context, backward=True)
     stored = standby.left_inputs(folder, busy.graph)

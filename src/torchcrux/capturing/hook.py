@@ -27,7 +27,7 @@ from torchcrux.capturing.marks import chain, described, is_marked, mark, marked_
 from torchcrux.capturing.records import Records
 from torchcrux.capturing.spelling import Spelling
 from torchcrux.capturing.standby import Standby, left_inputs
-from torchcrux.capturing.watched import Checker, CheckFailed, Graph, Stopped
+from torchcrux.capturing.watched import Checker, CheckFailed, Graph, NotCompared, Stopped
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.fatal import During
@@ -36,6 +36,8 @@ from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, defined
 
 _MOST_TURNS = 16
+MOST_REASONS = 4
+"""Of calls that are not compared, so many different reasons are kept."""
 
 
 @dataclass
@@ -249,8 +251,16 @@ class Watcher:
             if self._ours(self._wrong, graph, program, tensors, found) is None:
                 return found.result
             raise Stopped from None
-        self.records.status.compared += 1
+        except NotCompared as refused:
+            self._ours(self._uncompared, refused.reason)
+            return refused.result
         return result
+
+    def _uncompared(self, reason: str) -> None:
+        known = self.records.status.uncompared
+        if reason not in known and len(known) < MOST_REASONS:
+            known.append(reason)
+            self.records.save()
 
     def _wrong(
         self, graph: Graph, program: Program, tensors: Mapping[str, Any], found: CheckFailed

@@ -43,13 +43,14 @@ class Status:
     answers with a fallback to eager unless the user forbade it. `broken` are tracebacks of our own
     errors. `stopped` is true if a check of ours ended the script. `slowest` is the longest that
     the compiler took for one graph, in seconds. `lost` are cases whose inputs could not be read any
-    more, each with what brings them in another run (`standby.Keep`).
+    more, each with what brings them in another run (`standby.Keep`). `uncompared` are the reasons
+    for which calls were not compared with eager.
     """
 
     phase: str = "running"
     told: bool = False
     graphs: int = 0
-    compared: int = 0
+    uncompared: list[str] = field(default_factory=list)
     cases: list[str] = field(default_factory=list)
     maybe: list[str] = field(default_factory=list)
     dropped: int = 0

@@ -42,6 +42,7 @@ class Caught:
     sentence what happened, for the user. `broken` are tracebacks of our own errors, which never
     reached the program. `keep`, given to another run, brings the inputs of a graph that killed the
     program. `slowest` is the longest that the compiler took for one graph, in seconds.
+    `uncompared` are the reasons for which calls were not compared with eager.
     """
 
     ending: Ending
@@ -56,6 +57,7 @@ class Caught:
     broken: tuple[str, ...] = ()
     keep: Keep | None = None
     slowest: float = 0.0
+    uncompared: tuple[str, ...] = ()
 
 
 def run_script(
@@ -184,6 +186,7 @@ def _judge(folder: Path, ended: Ended, target: str, *, module: bool) -> Caught:
         "graphs": status.graphs,
         "slowest": status.slowest,
         "broken": broken,
+        "uncompared": tuple(status.uncompared),
     }
     if last is not None:
         del cases[last.folder.name]
@@ -249,7 +252,15 @@ def _nothing_caught(status: Status, number: int | None, shown: int) -> tuple[End
         return Ending.NO_GRAPH, f"The program ended {exits} and compiled nothing."
     return Ending.PASSED, (
         f"The program ended {exits} after {status.graphs} compiled graphs, and none of them failed."
+        f"{not_compared(status.uncompared)}"
     )
+
+
+def not_compared(reasons: Sequence[str]) -> str:
+    """A further sentence on calls that could not be compared; empty if all could."""
+    if not reasons:
+        return ""
+    return f" Some calls were not compared, since eager refuses them: {reasons[0].rstrip('.')}."
 
 
 def _is_over(folder: Path) -> bool:

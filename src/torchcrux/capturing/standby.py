@@ -106,13 +106,10 @@ class Standby:
         """Lay a graph on disk; the number by which `busy` calls it."""
         self._graphs += 1
         if os.getpid() == self._process:
-            data = {
-                "program": program_to_json(program),
-                "context": context_to_json(context),
-                "notes": list(notes),
-            }
-            text = json.dumps(data, separators=(",", ":"))
-            (self.folder / f"graph-{self._graphs}.json").write_text(text, encoding="utf-8")
+            around = {"context": context_to_json(context), "notes": list(notes)}
+            for name, data in (("context", around), ("graph", program_to_json(program))):
+                text = json.dumps(data, separators=(",", ":"))
+                (self.folder / f"{name}-{self._graphs}.json").write_text(text, encoding="utf-8")
         return self._graphs
 
     def begin(self, graph: int, during: During, operations: int = 0) -> bytes:
@@ -191,15 +188,18 @@ def activity(folder: Path) -> Activity | None:
     return None if during is None else Activity(graph, during, calls, begin, limit)
 
 
-def left_graph(folder: Path, graph: int) -> tuple[Program, Context, tuple[str, ...]]:
-    """The graph laid on disk, with the specs of the kept inputs if there are some. Raises OSError
-    or ValueError if it is not there in full."""
-    data = json.loads((folder / f"graph-{graph}.json").read_text(encoding="utf-8"))
-    program = data["program"]
-    if left_inputs(folder, graph) is not None:
-        text = (folder / f"inputs-{graph}.json").read_text(encoding="utf-8")
-        program = json.loads(text)
-    return program_from_json(program), context_from_json(data["context"]), tuple(data["notes"])
+def left_context(folder: Path, graph: int) -> tuple[Context, tuple[str, ...]]:
+    """The context of a graph laid on disk, with notes. Raises OSError or ValueError if it is not
+    there in full."""
+    data = json.loads((folder / f"context-{graph}.json").read_text(encoding="utf-8"))
+    return context_from_json(data["context"]), tuple(data["notes"])
+
+
+def left_graph(folder: Path, graph: int) -> Program:
+    """The graph laid on disk, with the specs of the kept inputs if there are some; raises as
+    `left_context` does."""
+    stem = "graph" if left_inputs(folder, graph) is None else "inputs"
+    return program_from_json(json.loads((folder / f"{stem}-{graph}.json").read_text("utf-8")))
 
 
 def left_inputs(folder: Path, graph: int) -> Path | None:

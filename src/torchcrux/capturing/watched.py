@@ -40,7 +40,8 @@ class CallCheck(Protocol):
     """Compares a call of a compiled graph with eager."""
 
     def call(self, run: Callable[..., Any], args: Sequence[Any]) -> Any:
-        """Run, compare, and return the result. Raises what `run` raises, or CheckFailed."""
+        """Run, compare, and return the result. Raises what `run` raises, CheckFailed, or
+        NotCompared."""
 
 
 class Checker(Protocol):
@@ -62,6 +63,15 @@ class CheckFailed(Exception):
     inputs: Sequence[Any]
     result: Any
     writes: bool = False
+
+
+@dataclass(eq=False)
+class NotCompared(Exception):
+    """Eager refuses a call that the compiled graph has answered: there is nothing to compare with.
+    `reason` is what it says."""
+
+    reason: str
+    result: Any
 
 
 class Stopped(BaseException):

@@ -64,14 +64,20 @@ def _chains(lines: list[str]) -> list[str]:
 
 
 def _starts(lines: list[str]) -> list[int]:
-    """The lines behind which `LEAST` calls may be equal, told by all but the words in them: soon,
-    since most of a long function is no loop."""
-    shapes = [line.translate(_WORDS) for line in lines]
-    runs = [len([*group]) for _, group in groupby(shapes)]
+    """The lines behind which `LEAST` calls may be equal, told by what is called and by all but the
+    words: soon, since most of a long function is no loop."""
+    kinds = [(_called(line), line.translate(_WORDS)) for line in lines]
+    runs = [len([*group]) for _, group in groupby(kinds)]
     found: list[int] = []
     for run, first in zip(runs, accumulate(runs, initial=0), strict=False):
         found += range(max(first - 1, 0), first + run - LEAST)
     return found
+
+
+def _called(line: str) -> str:
+    """The word before the first bracket, empty if there is none."""
+    before, bracket, _ = line.partition("(")
+    return before.rpartition(".")[2].rpartition(" ")[2] if bracket else ""
 
 
 def _repeats(lines: _Lines, at: int) -> int:

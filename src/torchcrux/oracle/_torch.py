@@ -92,18 +92,20 @@ def compile_once(backend: str = "aot_eager") -> None:
     _forget()
 
 
-def prepare_inductor() -> None:
-    """Probe the instruction sets, build the precompiled header, register the patterns.
+def compile_once_with_inductor() -> None:
+    """Build the precompiled header and register the patterns as well."""
+    compile_once("inductor")
 
-    What was probed is copied aside, for the fresh interpreters that verify.
-    """
+
+def probe_inductor() -> None:
+    """Find out what Inductor asks of the machine, and copy it aside, for the fresh interpreters
+    that verify."""
     cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     cache.mkdir(parents=True, exist_ok=True)
     machine.recall(cache)
     probe_instruction_sets()
     machine.keep(cache)
     shutil.copytree(cache, cache.with_name("constants"), dirs_exist_ok=True)
-    compile_once("inductor")
 
 
 def compile_side_by_side(count: int) -> None:

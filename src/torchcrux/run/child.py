@@ -133,7 +133,7 @@ def _serve(request: Request, seat: Seat) -> int:
     while True:
         results.send({"identity": request.identity, "status": BEGUN})
         try:
-            message = _answer(request)
+            message = _answer(request, stays=more is not None)
         except SystemExit as leaving:
             _flush()
             return _exit_status(leaving.code)
@@ -190,11 +190,13 @@ def _settle(seat: Seat) -> _ResultPipe:
     return _ResultPipe(seat.result)
 
 
-def _answer(request: Request) -> dict[str, Any]:
+def _answer(request: Request, *, stays: bool) -> dict[str, Any]:
     """The message for the server. Only `SystemExit` gets out."""
     try:
         os.chdir(request.directory)
-        os.environ["TMPDIR"] = request.directory
+        # What a library keeps among temporary files must live as long as the library in memory.
+        lasting = os.path.dirname(request.directory) if stays else request.directory  # noqa: PTH120
+        os.environ["TMPDIR"] = lasting
         tempfile.tempdir = None  # it remembers the directory of the server
         function = _resolve(request.function)
     except Exception:

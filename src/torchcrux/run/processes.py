@@ -89,6 +89,15 @@ def queued(pid: int) -> dict[int, float]:
     return found
 
 
+def is_at_work_below(pid: int) -> bool:
+    """Whether a descendant of `pid` runs, or waits for a disk, just now."""
+    for process in descendants(pid):
+        with contextlib.suppress(*GONE):
+            if _state_and_parent(process)[0] in (b"R", b"D"):
+                return True
+    return False
+
+
 def with_descendants(pids: Iterable[int]) -> list[int]:
     return [found for pid in pids for found in (pid, *descendants(pid))]
 
