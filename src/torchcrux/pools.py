@@ -14,6 +14,7 @@ from torchcrux.capturing.standby import left_context
 from torchcrux.case import Case
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.context import Backend, Context
+from torchcrux.program.spec import tensors
 from torchcrux.run import Pool
 from torchcrux.run.limits import available_memory
 
@@ -29,6 +30,7 @@ PRELOAD = (
 WARM = "torchcrux.oracle._torch:compile_once"
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:probe_inductor")
 WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
+PROBE_APART = "torchcrux.oracle._torch:probe_inductor_apart"
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
@@ -49,8 +51,13 @@ def open_pool(jobs: int | None, case: Case, scratch: Path) -> Pool:
 
 def prepare(pool: Pool, case: Case) -> None:
     """Have the server import what the candidates of `case` need."""
-    if not _fails_once(case):
-        pool.preload(_compiler(uses_inductor(case.context, case.failure.frames)))
+    if _fails_once(case):
+        return
+    inductor = uses_inductor(case.context, case.failure.frames)
+    if not _accelerated():
+        pool.preload(_compiler(inductor))
+    elif inductor and _is_on_cpu(case):
+        pool.preload([PROBE_APART])
 
 
 def constants(pool: Pool) -> Path:
@@ -59,12 +66,12 @@ def constants(pool: Pool) -> Path:
 
 
 def _compiler(inductor: bool) -> list[str]:
-    """What a server imports and finds out beforehand. Where there is an accelerator it compiles
-    nothing; see `_accelerated`."""
-    entries = [*INDUCTOR] if inductor else []
-    if not _accelerated():
-        entries.append(WARM_INDUCTOR if inductor else WARM)
-    return entries
+    return [*INDUCTOR, WARM_INDUCTOR] if inductor else [WARM]
+
+
+def _is_on_cpu(case: Case) -> bool:
+    inputs = () if case.program is None else case.program.inputs
+    return all(one.device.startswith("cpu") for node in inputs for one in tensors(node.spec))
 
 
 def _fails_once(case: Case) -> bool:
@@ -104,6 +111,7 @@ def uses_inductor(context: Context | None, frames: Iterable[str] = ()) -> bool:
 def _accelerated() -> bool:
     """Whether compiling anything at all initialises an accelerator (Dynamo keeps its random
     state), which takes seconds and which no forked child can use: the children do it, and stay.
+    Importing Inductor asks its driver, after which no forked child can use it either.
 
     Told without importing torch, by what PyTorch was built for and which devices there are.
     """
@@ -132,7 +140,7 @@ class EarlyPool:
         self._variables: tuple[tuple[str, str], ...] = ()
         self._pool = self._start("plain")
         self._second: Pool | None = None
-        self._warm = "torch.compile" in text
+        self._warm = "torch.compile" in text and not _accelerated()
         if self._pool is not None and self._warm:
             self._pool.preload(_compiler("inductor" in text or "backend" not in text))
 
@@ -160,7 +168,7 @@ class EarlyPool:
         except (OSError, ValueError):
             return  # there is no graph yet, or not in full
         self._seen = True
-        entries = _compiler(uses_inductor(context))
+        entries = [] if _accelerated() else _compiler(uses_inductor(context))
         self._pool.preload(entries)
         self._variables = context.environment
         if self._variables:

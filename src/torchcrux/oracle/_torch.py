@@ -108,6 +108,20 @@ def probe_inductor() -> None:
     shutil.copytree(cache, cache.with_name("constants"), dirs_exist_ok=True)
 
 
+def probe_inductor_apart() -> None:
+    """In a process that ends: one that has asked an accelerator's driver cannot be forked. What was
+    found out lies in the compiler's cache."""
+    child = os.fork()
+    if child == 0:
+        try:
+            probe_inductor()
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
 def compile_side_by_side(count: int) -> None:
     """Have Inductor run so many C++ compilers at once, from threads of this process.
 
