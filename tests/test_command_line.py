@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from command_kit import command
 from torchcrux.cli import main
 
 pytestmark = pytest.mark.real
@@ -45,10 +46,10 @@ with torch.no_grad():
 CORRECT = MODEL + 'torch.compile(model, backend="eager")(x)\n'
 
 
-def torchcrux(folder, *args, **options):
+def torchcrux(folder, *args, as_typed=False):
     environment = {k: v for k, v in os.environ.items() if k != "TORCH_COMPILE_BACKEND"}
     return subprocess.run(
-        [sys.executable, "-m", "torchcrux", *args],
+        command(*args, as_typed=as_typed),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -56,7 +57,6 @@ def torchcrux(folder, *args, **options):
         env=environment,
         timeout=300,
         check=False,
-        **options,
     )
 
 
@@ -80,7 +80,8 @@ def caught(tmp_path_factory):
     """One reduction that several tests look at: its folder and what the command printed."""
     folder = tmp_path_factory.mktemp("caught")
     (folder / "train.py").write_text(COMPILE_ERROR)
-    run = torchcrux(folder, "run", "--out", "out", "train.py", "--epochs", "3")
+    arguments = ("run", "--out", "out", "train.py", "--epochs", "3")
+    run = torchcrux(folder, *arguments, as_typed=True)
     assert run.returncode == 0, run.stderr
     return folder, run
 
@@ -342,7 +343,7 @@ torch.testing.assert_close(torch.compile(f)(w, x), f(w, x))
 
 def test_what_cannot_be_cut_apart_is_reduced_as_the_operators_it_comes_down_to(tmp_path):
     (tmp_path / "transform.py").write_text(TRANSFORM)
-    done = torchcrux(tmp_path, "run", "--out", "out", "transform.py")
+    done = torchcrux(tmp_path, "run", "--only", "cut,inline-bodies", "--out", "out", "transform.py")
     assert done.returncode == 0, done.stderr
     assert result_of(tmp_path / "out")["operations"]["final"] == 1
     assert "_functorch" not in (tmp_path / "out" / "repro.py").read_text()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from command_kit import command
 from torchcrux.run import processes
 
 pytestmark = pytest.mark.real
@@ -37,9 +38,9 @@ ENOUGH = 4
 """Answers after which a run is disturbed; there are some forty."""
 
 
-def start(folder, *args):
+def start(folder, *args, as_typed=False):
     return subprocess.Popen(
-        [sys.executable, "-m", "torchcrux", *args],
+        command(*args, as_typed=as_typed),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -126,10 +127,14 @@ def test_a_killed_run_goes_on_with_one_job_and_ends_at_the_same_repro(whole, tmp
     assert (out / "repro.py").read_bytes() == (whole / "repro.py").read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_run_says_so_and_an_interrupt_leaves_the_best_so_far(whole, tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "as_typed", "verified"), [(signal.SIGINT, True, 3), (signal.SIGTERM, False, 1)]
+)
+def test_a_second_run_says_so_and_an_interrupt_leaves_the_best_so_far(
+    whole, tmp_path, number, as_typed, verified
+):
     out = again(whole, tmp_path)
-    first = start(tmp_path, "reduce", "--jobs", "2", "out")
+    first = start(tmp_path, "reduce", "--jobs", "2", "out", as_typed=as_typed)
     until_answered(out, first, count=20)
     first.send_signal(signal.SIGSTOP)  # lest it be done before it is interrupted
     status, output = finish(start(tmp_path, "reduce", "out"))
@@ -139,7 +144,7 @@ def test_a_second_run_says_so_and_an_interrupt_leaves_the_best_so_far(whole, tmp
     status, output = finish(first)
     assert status == 4, output
     result = json.loads((out / "result.json").read_text())
-    assert (result["status"], result["verified_runs"]) == ("stopped_early", 3)
+    assert (result["status"], result["verified_runs"]) == ("stopped_early", verified)
     assert not result["minimal"]
     run = subprocess.run([sys.executable, "repro.py"], cwd=out, capture_output=True, text=True)
     assert run.returncode and "internal error" in run.stderr

@@ -10,24 +10,46 @@ import pytest
 
 from torchcrux.capturing.script import Ending
 
+FORKS = """
+import os, runpy, sys
+import torch._dynamo
 
-def works_alone(backend, folder):
-    """Whether the source defines a working backend in a process that knows nothing else."""
-    text = (
-        f"{backend.source}\n"
-        "import torch\n"
-        "try:\n"
-        f"    torch.compile(lambda x: x + 1, backend={backend.name})(torch.ones(2))\n"
-        "except Exception as e:\n"
-        "    print(e)\n"
-    )
-    path = folder / "alone" / "repro.py"
-    path.parent.mkdir()
-    path.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-I", str(path)], capture_output=True, text=True, check=False
-    )
-    return done.stdout + done.stderr
+for path in map(str.strip, sys.stdin):
+    if os.fork() == 0:
+        said = os.open(path + ".said", os.O_WRONLY | os.O_CREAT)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        runpy.run_path(path, run_name="__main__")
+        sys.exit()
+    os.wait()
+    print(flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def said_alone(tmp_path_factory):
+    """What a backend says whose source runs in a process that knows torch and nothing else."""
+    folder = tmp_path_factory.mktemp("alone")
+    start = [sys.executable, "-I", "-c", FORKS]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(start, **pipes) as forks:
+
+        def said(backend):
+            text = (
+                f"{backend.source}\n"
+                "import torch\n"
+                "try:\n"
+                f"    torch.compile(lambda x: x + 1, backend={backend.name})(torch.ones(2))\n"
+                "except Exception as e:\n"
+                "    print(e)\n"
+            )
+            path = folder / f"{len(list(folder.iterdir()))}.py"
+            path.write_text(text)
+            print(path, file=forks.stdin, flush=True)
+            assert forks.stdout.readline() == "\n"
+            return path.with_name(f"{path.name}.said").read_text()
+
+        yield said
 
 
 USE = "\ntorch.compile(lambda x: x + 1, backend={})(torch.ones(2))\n"
@@ -175,7 +197,7 @@ def _(gm):
 
 
 @pytest.mark.parametrize(("text", "name", "has", "lacks"), SOURCES.values(), ids=SOURCES)
-def test_a_callable_of_the_script_brings_its_source(scripts, text, name, has, lacks):
+def test_a_callable_of_the_script_brings_its_source(scripts, said_alone, text, name, has, lacks):
     found = scripts.run(text)
     assert found.ending is Ending.CAUGHT, found
     backend = found.case.context.backend
@@ -185,10 +207,10 @@ def test_a_callable_of_the_script_brings_its_source(scripts, text, name, has, la
         assert part in backend.source
     for part in lacks:
         assert part not in backend.source
-    assert "boom" in works_alone(backend, scripts.folder), backend.source
+    assert "boom" in said_alone(backend), backend.source
 
 
-def test_neighbours_come_along(scripts):
+def test_neighbours_come_along(scripts, said_alone):
     scripts.write("words.py", 'WORD = "boom"\nOTHER = "unused"\n')
     scripts.write(
         "tools.py",
@@ -219,10 +241,10 @@ def test_neighbours_come_along(scripts):
     assert found.case.notes == ()
     assert backend.name == "backend"
     assert "unused" not in backend.source
-    assert "boom" in works_alone(backend, scripts.folder), backend.source
+    assert "boom" in said_alone(backend), backend.source
 
 
-def test_an_object_is_made_as_its_module_made_it(scripts):
+def test_an_object_is_made_as_its_module_made_it(scripts, said_alone):
     scripts.write(
         "lowering.py",
         """
@@ -239,10 +261,10 @@ def test_an_object_is_made_as_its_module_made_it(scripts):
     assert found.case.notes == ()
     assert backend.name == "fused"
     assert "fused = aot_autograd(fw_compiler=lower)" in backend.source
-    assert "boom" in works_alone(backend, scripts.folder), backend.source
+    assert "boom" in said_alone(backend), backend.source
 
 
-def test_an_object_made_of_other_objects_brings_what_it_holds(scripts):
+def test_an_object_made_of_other_objects_brings_what_it_holds(scripts, said_alone):
     found = scripts.run(
         textwrap.dedent("""
         import sys
@@ -263,7 +285,7 @@ def test_an_object_made_of_other_objects_brings_what_it_holds(scripts):
     )
     backend = found.case.context.backend
     assert "sys.argv" not in backend.source
-    assert "boom" in works_alone(backend, scripts.folder), backend.source
+    assert "boom" in said_alone(backend), backend.source
 
 
 def test_a_callable_of_an_installed_package_is_imported(scripts):

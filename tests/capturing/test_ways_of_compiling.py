@@ -46,6 +46,27 @@ Trainer().step(x)
     "dynamo.optimize": "import torch._dynamo; torch._dynamo.optimize(COMPILE)(Model())(x)",
 }
 
+LATE = """
+def backend(gm, inputs):
+    def run(*args):
+        if args[-1].max() > 10:
+            raise ValueError("too large")
+        return gm.forward(*args)
+    return run
+f = torch.compile(lambda x: x.sin() + 1, backend=backend, dynamic=True)
+f(torch.ones(3)); f(torch.ones(4)); f(torch.full((6,), 12.0))
+"""
+IN_BACKWARD = """
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
+def bad(gm, inputs): raise RuntimeError("no backward for you")
+def good(gm, inputs): return make_boxed_func(gm.forward)
+backend = aot_autograd(fw_compiler=good, bw_compiler=bad)
+first = torch.compile(lambda x: x.sin(), backend="aot_eager")
+second = torch.compile(lambda x: torch.tanh(x) * 2, backend=backend)
+leaf = torch.full((3,), 0.5, requires_grad=True)
+second(first(leaf)).sum().backward()
+"""
 
 ONE_BY_ONE = """
 for way in {ways!r}:
@@ -59,10 +80,18 @@ for way in {ways!r}:
 @pytest.fixture(scope="module")
 def ways(shared_scripts):
     """What was caught in one script that compiles in each of these ways."""
-    found = shared_scripts.run(HEAD + ONE_BY_ONE.format(ways=list(WAYS.values())))
+    ways = [*WAYS.values(), LATE, IN_BACKWARD]
+    found = shared_scripts.run(HEAD + ONE_BY_ONE.format(ways=ways))
     assert (found.ending, found.status, found.broken) == (Ending.CAUGHT, 0, ()), found
     assert found.swallowed
-    return dict(zip(WAYS, [found.case, *found.others], strict=True))
+    names = [*WAYS, "late", "in backward"]
+    return dict(zip(names, [found.case, *found.others], strict=True))
+
+
+@pytest.fixture(scope="module")
+def ended(shared_scripts):
+    """A script that a failure has ended."""
+    return shared_scripts.run(HEAD + WAYS["torch.compile(model)"])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -76,10 +105,9 @@ def test_a_compile_error_is_caught(ways, way):
     assert {n.name for n in case.program.inputs} == case.stored
 
 
-def test_what_ends_the_script_is_not_swallowed(scripts):
-    found = scripts.run(HEAD + WAYS["torch.compile(model)"])
-    assert (found.ending, found.status, found.broken) == (Ending.CAUGHT, 1, ()), found
-    assert not found.swallowed
+def test_what_ends_the_script_is_not_swallowed(ended):
+    assert (ended.ending, ended.status, ended.broken) == (Ending.CAUGHT, 1, ()), ended
+    assert not ended.swallowed
 
 
 def test_the_arguments_of_compile_come_along(scripts):
@@ -124,9 +152,8 @@ torch.compile(torch.relu, mode="max-autotune-no-cudagraphs")(x)
     assert "torch._dynamo.config.recompile_limit = 11" in other.context.config
 
 
-def test_an_unremarkable_context_is_empty(scripts):
-    case = scripts.run(HEAD + WAYS["torch.compile(model)"]).case
-    context = case.context
+def test_an_unremarkable_context_is_empty(ended):
+    case, context = ended.case, ended.case.context
     assert (context.mode, context.options, context.dynamic, context.fullgraph) == (
         None,
         (),
@@ -170,21 +197,8 @@ for n in range(3):
     assert case.tensors()[given.name].shape == (7,)
 
 
-def test_a_run_that_fails_late_is_stored_with_the_arguments_of_that_call(scripts):
-    found = scripts.run(
-        """
-import torch
-def backend(gm, inputs):
-    def run(*args):
-        if args[-1].max() > 10:
-            raise ValueError("too large")
-        return gm.forward(*args)
-    return run
-f = torch.compile(lambda x: x.sin() + 1, backend=backend, dynamic=True)
-f(torch.ones(3)); f(torch.ones(4)); f(torch.full((6,), 12.0))
-"""
-    )
-    case = found.case
+def test_a_run_that_fails_late_is_stored_with_the_arguments_of_that_call(ways):
+    case = ways["late"]
     tensor_input = case.program.inputs[-1]
     assert case.failure.exception == "ValueError"
     assert tensor_input.spec.shape == (6,)
@@ -194,25 +208,8 @@ f(torch.ones(3)); f(torch.ones(4)); f(torch.full((6,), 12.0))
     assert numbers in ([], [6])
 
 
-def test_backward_errors_belong_to_their_graph(scripts):
-    found = scripts.run(
-        HEAD
-        + """
-from functorch.compile import make_boxed_func
-from torch._dynamo.backends.common import aot_autograd
-def bad(gm, inputs): raise RuntimeError("no backward for you")
-def good(gm, inputs): return make_boxed_func(gm.forward)
-backend = aot_autograd(fw_compiler=good, bw_compiler=bad)
-first = torch.compile(lambda x: x.sin(), backend="aot_eager")
-second = torch.compile(lambda x: torch.tanh(x) * 2, backend=backend)
-leaf = torch.full((3,), 0.5, requires_grad=True)
-try:
-    second(first(leaf)).sum().backward()
-finally:
-    pass
-"""
-    )
-    case = found.case
+def test_backward_errors_belong_to_their_graph(ways):
+    case = ways["in backward"]
     assert (case.failure.kind, case.failure.stage.value) == (Kind.COMPILE_ERROR, "backward")
     assert case.context.backward
     assert [node.target for node in case.program.calls] == ["torch.tanh", "operator.mul"]

@@ -11,10 +11,12 @@ import time
 import pytest
 import torch
 
+from torchcrux import machine
 from torchcrux.oracle._torch import look_up_no_graphs
 from torchcrux.oracle.compiling import CACHE_DIR, link_all, own_compiler
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.question import JUDGE
+from torchcrux.pools import INDUCTOR, PRELOAD
 from torchcrux.run import Pool, Task
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
@@ -91,8 +93,15 @@ def test_graphs_are_compiled_where_the_cache_cannot_be_split():
         assert not (inductor.fx_graph_cache or functorch.enable_autograd_cache)
 
 
+@pytest.fixture
+def cache(tmp_path):
+    """One that holds what is known of this machine, and nothing that was compiled."""
+    machine.recall(tmp_path)
+    return str(tmp_path)
+
+
 @pytest.mark.real
-def test_several_compilers_at_once_compile_what_one_compiles(tmp_path):
+def test_several_compilers_at_once_compile_what_one_compiles(cache):
     """In an interpreter of its own: threads would stay in this one."""
     text = """
 import sys, threading, torch
@@ -107,14 +116,14 @@ assert "torch._inductor.compile_worker.subproc_pool" not in sys.modules or not (
     torch._inductor.async_compile._pool_set
 )
 """
-    environment = {**os.environ, CACHE_DIR: str(tmp_path)}
+    environment = {**os.environ, CACHE_DIR: cache}
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True)
     assert done.returncode == 0, (done.stderr.decode(), time.monotonic() - started)
 
 
 @pytest.mark.real
-def test_what_was_compiled_before_hides_no_failure(tmp_path):
+def test_what_was_compiled_before_hides_no_failure(cache):
     """AOTAutograd's cache does not ask whether inputs share memory, and finds what is right where
     they do not."""
     text = """
@@ -129,7 +138,7 @@ x, y = base.view(4, 6), base[6:].view(3, 6)
 torch.compile(f)({})
 """
     payload = {"expected": EXPECTED.to_json(), "expected_names": [], "renamed": []}
-    with Pool(jobs=1, env={CACHE_DIR: str(tmp_path)}) as pool:
+    with Pool(jobs=1, preload=[*PRELOAD, INDUCTOR[0]], env={CACHE_DIR: cache}) as pool:
         tasks = [
             Task(JUDGE, {**payload, "text": text.format(inputs)})
             for inputs in ("x, y.clone()", "x, y")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
 
+from command_kit import command
 from torchcrux.capturing.script import Ending, run_script
 from torchcrux.oracle.failure import Kind
-from torchcrux.pools import open_pool
-from torchcrux.session import Options, reduce_case
 
 pytestmark = pytest.mark.real
 
@@ -73,7 +71,7 @@ def backend(gm, inputs):
 def run(folder, text, *options):
     (folder / "script.py").write_text(BACKEND + text)
     done = subprocess.run(
-        [sys.executable, "-m", "torchcrux", "run", *options, "--out", "out", "script.py"],
+        command("run", *options, "--out", "out", "script.py"),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -95,15 +93,9 @@ def test_what_differs_is_looked_for_when_the_values_are_right(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["requires_grad", "aliases"])
-def test_what_differs_is_compared_in_the_repro(tmp_path, name, monkeypatch):
+def test_what_differs_is_compared_in_the_repro(name, reduced):
     script, compared, kept = SCRIPTS[name]
-    path = tmp_path / "script.py"
-    path.write_text(BACKEND + script)
-    caught = run_script(str(path), (), check="attributes", folder=tmp_path / "caught")
-    assert caught.case is not None, caught.message
-    monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
-    with open_pool(2, caught.case, tmp_path) as pool:
-        result = reduce_case(caught.case, tmp_path / "out", Options(), pool)
+    _, result = reduced(BACKEND + script, check="attributes")
     assert (result.status, result.failure.kind) == ("reduced", Kind.ACCURACY)
     assert (result.operations.final, result.minimal) == (1, True)
     assert compared in result.text and kept in result.text

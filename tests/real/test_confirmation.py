@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from torchcrux.capturing.script import run_script
 from torchcrux.passes import ALL
-from torchcrux.session import Options, reduce_case
+from torchcrux.session import Options
 
 pytestmark = pytest.mark.real
 
@@ -29,14 +28,12 @@ torch.compile(f, backend=backend)(torch.ones(3))
 """
 
 
-def test_a_failure_that_only_children_see_is_left_behind(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    caught = run_script(str(tmp_path / "script.py"), (), folder=tmp_path / "caught")
+def test_a_failure_that_only_children_see_is_left_behind(reduced, monkeypatch):
+    monkeypatch.setattr("torchcrux.confirmation.FRESH_RUNS", 1)
     said = []
     cuts = [one for one in ALL if one.name in ("cut", "outputs")]
-    options = Options(jobs=2, passes=cuts, progress=said.append)
-    result = reduce_case(caught.case, tmp_path / "out", options)
+    _, result = reduced(SCRIPT, options=Options(passes=cuts, progress=said.append))
     assert "once more, asking fresh interpreters as well" in said
-    assert (result.status, result.verified_runs) == ("reduced", 3)
+    assert (result.status, result.verified_runs) == ("reduced", 1)
     # Both: without sin no child fails, without relu no fresh interpreter does.
     assert "sin(" in result.text and "relu(" in result.text and "exp(" not in result.text

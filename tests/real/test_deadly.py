@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
+
+from command_kit import command
 
 pytestmark = pytest.mark.real
 
@@ -66,11 +67,11 @@ with torch.no_grad():
 def reduce(tmp_path):
     (tmp_path / "backends.py").write_text(BACKENDS)
 
-    def reduced(backend, *args, scale=1):
+    def reduced(backend, *args, scale=1, as_typed=False):
         (tmp_path / "script.py").write_text(SCRIPT.format(backend=backend, scale=scale))
-        command = [sys.executable, "-m", "torchcrux", "run", "--jobs", "2", "--out", "out"]
+        options = ("--jobs", "2", "--out", "out", *args)
         ended = subprocess.run(
-            [*command, *args, "script.py"],
+            command("run", *options, "script.py", as_typed=as_typed),
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -88,7 +89,7 @@ def reduce(tmp_path):
 
 
 def test_crash_while_compiling(reduce):
-    result, text, _ = reduce("dies")
+    result, text, _ = reduce("dies", as_typed=True)
     assert result["status"] == "reduced"
     assert result["verified_runs"] == 3
     assert (result["failure"]["kind"], result["failure"]["signal"]) == ("crash", 11)
@@ -116,7 +117,7 @@ def test_exit(reduce):
 def test_hang(reduce):
     result, text, stderr = reduce("hangs", "--timeout", "4")
     assert result["status"] == "reduced"
-    assert result["verified_runs"] == 3
+    assert result["verified_runs"] == 1
     assert result["failure"]["kind"] == "hang"
     assert result["operations"]["final"] == 1
     assert "faulthandler.dump_traceback_later(4, exit=True)" in text

@@ -107,14 +107,13 @@ torch.compile(lambda x: F.relu(x) + 1)(x)
 """
 
 
-@pytest.mark.parametrize(("text", "graphs"), [(PLAIN, 15), (DEEP, 5)], ids=["plain", "deep"])
-def test_what_is_right_raises_no_alarm(tmp_path, text, graphs):
+def test_what_is_right_raises_no_alarm(tmp_path):
     path = tmp_path / "script.py"
-    path.write_text(HEAD + text)
+    path.write_text(HEAD + PLAIN + DEEP)
     caught = run_script(str(path), (), check="accuracy", folder=tmp_path / "cases")
     assert caught.ending is Ending.PASSED, caught.message
     assert not caught.broken
-    assert caught.graphs >= graphs
+    assert caught.graphs >= 20
 
 
 def test_what_is_wrong_raises_one(tmp_path):

@@ -11,10 +11,6 @@ import pytest
 import torch
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
-from torchcrux.capturing.script import run_script
-from torchcrux.pools import open_pool
-from torchcrux.session import Options, reduce_case
-
 pytestmark = pytest.mark.real
 
 HEAD = """
@@ -233,16 +229,10 @@ def is_traced(function):
 
 
 @pytest.mark.parametrize(("body", "needed"), CASES.values(), ids=CASES)
-def test_it_is_in_the_repro(tmp_path, body, needed, monkeypatch, snapshot):
-    monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
+def test_it_is_in_the_repro(body, needed, reduced, snapshot):
     if "torch.qint8" in needed and not is_traced(quantized):
         pytest.skip("this torch does not trace quantized values")
-    path = tmp_path / "script.py"
-    path.write_text(HEAD + textwrap.dedent(body))
-    caught = run_script(str(path), (), folder=tmp_path / "caught")
-    assert caught.case is not None, caught.message
-    with open_pool(2, caught.case, tmp_path) as pool:
-        result = reduce_case(caught.case, tmp_path / "out", Options(), pool)
+    _, result = reduced(HEAD + textwrap.dedent(body))
     assert result.status == "reduced", result.message
     assert result.verified_runs == 1
     assert result.operations.final == 1

@@ -4,10 +4,11 @@ tests/capturing/test_device.py for how the accelerator is played."""
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
+
+from command_kit import command
 
 pytestmark = pytest.mark.skipif(
     torch.accelerator.is_available(), reason="the accelerator is played, which a real one ignores"
@@ -61,7 +62,7 @@ def run(tmp_path, script):
     (about / "RECORD").write_text("played.py,,\nplayed-1.0.dist-info/METADATA,,\n")
     (tmp_path / "script.py").write_text(script)
     return subprocess.run(
-        [sys.executable, "-m", "torchcrux", "run", "--jobs", "2", "--out", "out", "script.py"],
+        command("run", "--jobs", "2", "--out", "out", "script.py"),
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
@@ -76,7 +77,7 @@ def test_the_repro_waits_for_the_accelerator(tmp_path):
     assert ended.returncode == 0, ended.stderr
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["status"] == "reduced"
-    assert result["verified_runs"] == 3
+    assert result["verified_runs"] == 1
     assert result["failure"]["exception"] == "AcceleratorError"
     assert result["operations"] == {"captured": 12, "final": 1}
     text = (tmp_path / "out" / "repro.py").read_text()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
+
+from command_kit import command
 
 pytestmark = pytest.mark.real
 
@@ -38,7 +39,7 @@ torch.compile(f, backend=backend)(torch.ones(3))
 def run(folder, check, *options, at_once=True):
     (folder / "script.py").write_text(SCRIPT.format(check=check, at_once=at_once))
     done = subprocess.run(
-        [sys.executable, "-m", "torchcrux", "run", *options, "--out", "out", "script.py"],
+        command("run", *options, "--out", "out", "script.py"),
         cwd=folder,
         capture_output=True,
         text=True,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
+
+from command_kit import command
 
 pytestmark = pytest.mark.real
 
@@ -32,7 +33,7 @@ torch.compile(f, backend=backend)(torch.ones(3))
 def run(folder, check, *options):
     (folder / "script.py").write_text(SCRIPT.format(check=check))
     done = subprocess.run(
-        [sys.executable, "-m", "torchcrux", "run", *options, "--out", "out", "script.py"],
+        command("run", *options, "--out", "out", "script.py"),
         cwd=folder,
         capture_output=True,
         text=True,

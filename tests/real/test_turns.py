@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 
 pytestmark = pytest.mark.real
@@ -48,24 +44,15 @@ for _ in range(2):
 
 
 @pytest.mark.parametrize(
-    ("script", "calls"),
+    ("script", "check", "calls"),
     [
-        (HEAD.format(compiling="pass", running=LATE), THIRD_CALL),
-        (HEAD.format(compiling=AGAIN, running="gm(*args)"), SECOND_COMPILATION),
+        (HEAD.format(compiling="pass", running=LATE), "accuracy", THIRD_CALL),
+        (HEAD.format(compiling=AGAIN, running="gm(*args)"), "error", SECOND_COMPILATION),
     ],
     ids=["called", "compiled"],
 )
-def test_a_failure_of_a_later_turn(tmp_path, script, calls):
-    (tmp_path / "script.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-m", "torchcrux", "run", "--out", "out", "script.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert result["minimal"] and result["operations"]["final"] == 1
-    assert calls in (tmp_path / "out" / "repro.py").read_text()
+def test_a_failure_of_a_later_turn(script, check, calls, reduced):
+    _, result = reduced(script, check)
+    assert result.status == "reduced", result.message
+    assert result.minimal and result.operations.final == 1
+    assert calls in result.text
