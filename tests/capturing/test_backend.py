@@ -106,6 +106,21 @@ chosen = make("boom", 1)
         ["'boom'"],
         [],
     ),
+    "a closure with another name": (
+        """
+import torch
+def make(word):
+    def backend(gm, inputs):
+        raise RuntimeError(word)
+    backend.__name__ = word
+    return backend
+chosen = make("boom")
+"""
+        + USE.format("chosen"),
+        "backend",
+        ["'boom'", "return backend"],
+        [],
+    ),
     "a lambda": (
         """
 import torch

@@ -174,7 +174,7 @@ class Expressions:
         if module is None:
             raise Inexpressible(f"the module {function.__module__} of {function.__name__} is gone")
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        own = function.__name__ if not isinstance(node, ast.Lambda) else ""
+        own = "" if isinstance(node, ast.Lambda) else node.name  # `__name__` may be another by now
         lines = []
         for variable, cell in cells.items():
             if variable == "__class__":
