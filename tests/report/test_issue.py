@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchcrux.oracle.failure import Failure, Kind, Stage
+from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.report.issue import issue, with_issue, without_warnings
 from torchcrux.report.result import Result, versions
 
@@ -47,6 +48,20 @@ Workarounds, tried on this script:
 Versions: {used}.
 """
     )
+
+
+def test_where_messages_are_alike_the_title_names_what_is_computed():
+    program = Program(
+        (
+            Node("x", Op.INPUT),
+            Node("sin", Op.METHOD, "sin", (Ref("x"),)),
+            Node("add", Op.FUNCTION, "operator.add", (Ref("sin"), Ref("sin"))),
+        ),
+        ("add",),
+    )
+    wrong = Failure(Kind.ACCURACY, Stage.RUN, (("AssertionError", "not close"),), ())
+    told = issue(result(failure=wrong, program=program))
+    assert told.startswith("# Wrong numbers: sin, add with backend aot_eager\n")
 
 
 def test_a_fence_is_longer_than_what_it_holds():

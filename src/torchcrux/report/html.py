@@ -36,12 +36,11 @@ def html(result: Result) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    error = note(result.failure)
     return environment.get_template(_TEMPLATE).render(
         result=result,
-        title=title_of(error),
+        title=title_of(result),
         outcome=OUTCOME.get(result.failure.kind.value, OUTCOME[""]),
-        error=error,
+        error=note(result.failure),
         points=points(result.steps, result.queries, result.operations.captured),
         versions=versions(),
     )

@@ -27,6 +27,16 @@ OUTCOME = {
     "": "Eager runs; with `torch.compile` it fails.",
 }
 """What a reader wants to know first, by the kind of the failure."""
+_SYMPTOM = {
+    "accuracy": "Wrong numbers",
+    "crash": "The process dies",
+    "hang": "It does not end",
+    "slow_compile": "Compiling takes too long",
+    "memory": "Too much memory",
+}
+"""How a title begins, of failures whose message does not tell one from another."""
+_NAMED = 3
+"""Operators that a title names at most."""
 
 
 def with_issue(result: Result) -> Result:
@@ -44,9 +54,8 @@ def with_issue(result: Result) -> Result:
 def issue(result: Result) -> str:
     """Markdown, without paths of this machine. The result must have a failure and a text."""
     assert result.failure is not None
-    error = note(result.failure)
     parts = [
-        f"# {title_of(error)}",
+        f"# {title_of(result)}",
         OUTCOME.get(result.failure.kind.value, OUTCOME[""]),
         _fenced(result.text, "python"),
         f"Layer: `{result.layer}`." + _others(result),
@@ -84,8 +93,17 @@ def without_warnings(lines: Sequence[str]) -> list[str]:
     return kept
 
 
-def title_of(error: str) -> str:
-    line = error.splitlines()[0]
+def title_of(result: Result) -> str:
+    """In a line: what goes wrong. The result must have a failure."""
+    assert result.failure is not None
+    symptom = _SYMPTOM.get(result.failure.kind.value)
+    if symptom is None or result.program is None:
+        line = note(result.failure).splitlines()[0]
+    else:
+        targets = dict.fromkeys(node.target for node in result.program.calls)
+        names = [target.removeprefix("operator.") for target in targets]
+        what = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} operators"
+        line = f"{symptom}: {what} with backend {result.layer}"
     return line if len(line) <= _TITLE else line[: _TITLE - 2].rstrip() + " …"
 
 
