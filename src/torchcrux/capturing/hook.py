@@ -36,8 +36,6 @@ from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, defined
 
 _MOST_TURNS = 16
-MOST_REASONS = 4
-"""Of calls that are not compared, so many different reasons are kept."""
 
 
 @dataclass
@@ -252,15 +250,9 @@ class Watcher:
                 return found.result
             raise Stopped from None
         except NotCompared as refused:
-            self._ours(self._uncompared, refused.reason)
+            self._ours(self.records.not_compared, refused.reason)
             return refused.result
         return result
-
-    def _uncompared(self, reason: str) -> None:
-        known = self.records.status.uncompared
-        if reason not in known and len(known) < MOST_REASONS:
-            known.append(reason)
-            self.records.save()
 
     def _wrong(
         self, graph: Graph, program: Program, tensors: Mapping[str, Any], found: CheckFailed

@@ -126,6 +126,13 @@ class Records:
             self.status.broken.append(traceback.format_exc())
             self.save()
 
+    def not_compared(self, reason: str) -> None:
+        """Note why a call was not compared with eager."""
+        known = self.status.uncompared
+        if reason not in known and len(known) < MOST_CASES:
+            known.append(reason)
+            self.save()
+
     def save(self) -> None:
         if os.getpid() != self._process:
             return
