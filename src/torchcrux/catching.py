@@ -102,7 +102,10 @@ class Catcher:
         again = self._again("2", self.accuracy)
         if again.case is not None:
             return again
-        right = f"{caught.message}. In none of them did a value differ from eager's."
+        right = (
+            f"{caught.message}. In none of them did a value differ from eager's by more than"
+            " rounding explains (--rtol and --atol set another bound)."
+        )
         right += not_compared(again.uncompared)
         caught = replace(caught, message=right)
         said = "" if caught.exception is None else caught.exception.message

@@ -11,6 +11,8 @@ from torchcrux.capturing.clones import clone_inputs
 from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind
 
+pytestmark = pytest.mark.usefixtures("warm_start")
+
 WRONG = {
     "a changed input": """
 def backend(gm, inputs):

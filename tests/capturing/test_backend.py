@@ -10,6 +10,8 @@ import pytest
 
 from torchcrux.capturing.script import Ending
 
+pytestmark = pytest.mark.usefixtures("warm_start")
+
 FORKS = """
 import os, runpy, sys
 import torch._dynamo

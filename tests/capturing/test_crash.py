@@ -14,6 +14,8 @@ from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.fatal import During
 from torchcrux.run import processes
 
+pytestmark = pytest.mark.usefixtures("warm_start")
+
 BACKENDS = """
 import os, signal, sys, time
 import torch

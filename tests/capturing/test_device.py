@@ -12,6 +12,8 @@ from torchcrux.capturing import standby
 from torchcrux.capturing.script import Ending, run_script
 from torchcrux.oracle.failure import Kind, Stage, is_of_device
 
+pytestmark = pytest.mark.usefixtures("warm_start")
+
 PLAYED = """
 import torch
 

@@ -10,6 +10,8 @@ from torchcrux.capturing.gradients import gradients
 from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind, Stage
 
+pytestmark = pytest.mark.usefixtures("warm_start")
+
 BACKEND = """
 import torch
 from functorch.compile import make_boxed_func

@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from torchcrux.capturing.script import Ending
 from torchcrux.emit.script import script
+
+pytestmark = pytest.mark.usefixtures("warm_start")
 
 SCRIPT = """
 import torch

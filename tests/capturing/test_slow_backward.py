@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind
+
+pytestmark = pytest.mark.usefixtures("warm_start")
 
 BACKWARD = """
 import time

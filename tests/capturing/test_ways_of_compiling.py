@@ -8,6 +8,8 @@ from torchcrux.capturing.script import Ending
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.spec import Tensor
 
+pytestmark = pytest.mark.usefixtures("warm_start")
+
 HEAD = """
 import torch
 COMPILE = "relu_compile_error_TESTING_ONLY"

@@ -16,7 +16,7 @@ from torchcrux.oracle._torch import look_up_no_graphs
 from torchcrux.oracle.compiling import CACHE_DIR, link_all, own_compiler
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.question import JUDGE
-from torchcrux.pools import INDUCTOR, PRELOAD
+from torchcrux.pools import PRELOAD
 from torchcrux.run import Pool, Task
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
@@ -138,7 +138,7 @@ x, y = base.view(4, 6), base[6:].view(3, 6)
 torch.compile(f)({})
 """
     payload = {"expected": EXPECTED.to_json(), "expected_names": [], "renamed": []}
-    with Pool(jobs=1, preload=[*PRELOAD, INDUCTOR[0]], env={CACHE_DIR: cache}) as pool:
+    with Pool(jobs=1, preload=PRELOAD, env={CACHE_DIR: cache}) as pool:
         tasks = [
             Task(JUDGE, {**payload, "text": text.format(inputs)})
             for inputs in ("x, y.clone()", "x, y")

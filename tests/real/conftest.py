@@ -29,7 +29,7 @@ def pool_for(tmp_path_factory):
 
 
 @pytest.fixture
-def reduced(tmp_path, pool_for, monkeypatch):
+def reduced(tmp_path, pool_for, warm_start, monkeypatch):
     """Runs a script, reduces what fails in it, and returns both; one fresh interpreter verifies."""
     monkeypatch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from torchcrux.emit.layout import WIDTH
 
-_FUNCTIONAL = re.compile(r"(?<![\w.])F\.")
+_FUNCTIONAL = re.compile(r"F\.(?<![\w.]F\.)")  # begins with a letter: that is searched fast
 
 
 def ordered(statements: Iterable[str]) -> list[str]:
@@ -26,11 +27,12 @@ def ordered(statements: Iterable[str]) -> list[str]:
 def spelled_out(lines: Sequence[str]) -> list[str]:
     """`lines` with ``torch.nn.functional`` for ``F`` where that is used only once: it needs no
     import then. Not where the line gets too long."""
-    uses = [i for i, line in enumerate(lines) if "F." in line for _ in _FUNCTIONAL.findall(line)]
-    if len(uses) != 1:
+    uses = islice(_FUNCTIONAL.finditer("\n".join(lines)), 2)
+    if len([*uses]) != 1:
         return [*lines]
-    whole = _FUNCTIONAL.sub("torch.nn.functional.", lines[uses[0]])
-    return [*lines] if len(whole) > WIDTH else [*lines[: uses[0]], whole, *lines[uses[0] + 1 :]]
+    at = next(i for i, line in enumerate(lines) if _FUNCTIONAL.search(line))
+    whole = _FUNCTIONAL.sub("torch.nn.functional.", lines[at])
+    return [*lines] if len(whole) > WIDTH else [*lines[:at], whole, *lines[at + 1 :]]
 
 
 def _group(statement: str) -> int:

@@ -70,7 +70,7 @@ class CutLevel:
         if not kept:
             return None
         try:
-            program = keep(self.flow, (self.calls[i] for i in kept), self.value)
+            program = keep(self.flow, map(self.calls.__getitem__, kept), self.value)
         except Uncuttable:
             return None
         return replace(self.draft, program=program)

@@ -47,11 +47,8 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
     needed = [j for j in used if j not in chosen]
     inputs = tuple(_as_input(nodes[j], value) for j in needed)
     calls = tuple([nodes[i] for i in listed])
-    results = tuple(
-        nodes[i].name
-        for i in listed
-        if (i in flow.returned or i not in used) and i not in flow.ignored and _can_return(nodes[i])
-    )
+    unused = chosen.difference(used) | (chosen & flow.returned)
+    results = tuple(nodes[i].name for i in sorted(unused - flow.ignored) if _can_return(nodes[i]))
     if not results:
         results = tuple(nodes[j].name for j in needed if isinstance(nodes[j].spec, Tensor))[:1]
     program = Program((*inputs, *calls), results)

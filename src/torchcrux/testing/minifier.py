@@ -49,7 +49,7 @@ class MinifierTestBase(_torch.base_test_case()):  # type: ignore[misc]
     DEBUG_DIR: ClassVar[str] = ""
     _configuration: ClassVar[contextlib.ExitStack]
     _scratch: ClassVar[tempfile.TemporaryDirectory[str]]
-    _pools: ClassVar[dict[str, Pool]]
+    _pools: ClassVar[dict[bool, Pool]]
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -112,14 +112,15 @@ class MinifierTestBase(_torch.base_test_case()):  # type: ignore[misc]
     def _reduce(
         self, case: Case, folder: Path, expected_error: str, isolate: bool
     ) -> MinifierTestResult:
-        from torchcrux.pools import open_pool
+        from torchcrux.pools import open_pool, uses_inductor
         from torchcrux.session import Options, reduce_case
 
         assert case.context is not None
-        backend = case.context.backend.name
-        if backend not in self._pools:
-            self._pools[backend] = open_pool(None, case, Path(self.DEBUG_DIR))
-        result = reduce_case(case, folder / "out", Options(), self._pools[backend])
+        kind = uses_inductor(case.context, case.failure.frames)
+        if kind not in self._pools:
+            scratch = Path(tempfile.mkdtemp(dir=self.DEBUG_DIR))
+            self._pools[kind] = open_pool(None, case, scratch)
+        result = reduce_case(case, folder / "out", Options(), self._pools[kind])
         self.assertEqual(result.status, "reduced", result.message)
         self.assertIsNotNone(result.repro)
         self.assertIsNotNone(result.program)
