@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from command_kit import command
 from torchcrux.cli import main
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 MODEL = """
 import sys
@@ -46,10 +46,11 @@ with torch.no_grad():
 CORRECT = MODEL + 'torch.compile(model, backend="eager")(x)\n'
 
 
-def torchcrux(folder, *args, as_typed=False):
+def torchcrux(folder, *args):
+    """As typed, in a process of its own."""
     environment = {k: v for k, v in os.environ.items() if k != "TORCH_COMPILE_BACKEND"}
     return subprocess.run(
-        command(*args, as_typed=as_typed),
+        command(*args, as_typed=True),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -81,7 +82,7 @@ def caught(tmp_path_factory):
     folder = tmp_path_factory.mktemp("caught")
     (folder / "train.py").write_text(COMPILE_ERROR)
     arguments = ("run", "--out", "out", "train.py", "--epochs", "3")
-    run = torchcrux(folder, *arguments, as_typed=True)
+    run = torchcrux(folder, *arguments)
     assert run.returncode == 0, run.stderr
     return folder, run
 
@@ -139,35 +140,35 @@ def test_the_same_command_goes_on_and_asks_nothing_twice(caught):
     assert (folder / "out" / "repro.py").read_text() == before
 
 
-def test_another_command_does_not_overwrite_a_case(caught):
+def test_another_command_does_not_overwrite_a_case(caught, run_here):
     folder, _ = caught
-    run = torchcrux(folder, "run", "--out", "out", "train.py", "--epochs", "4")
+    run = run_here(folder, "run", "--out", "out", "train.py", "--epochs", "4")
     assert run.returncode == 2 and "another command" in run.stderr
 
 
-def test_a_captured_case_is_reduced_elsewhere(caught):
+def test_a_captured_case_is_reduced_elsewhere(caught, run_here):
     folder, _ = caught
-    run = torchcrux(folder, "reduce", "--out", "again", "out/case")
+    run = run_here(folder, "reduce", "--out", "again", "out/case")
     assert run.returncode == 0, run.stderr
     assert (folder / "again" / "repro.py").read_text() == (folder / "out" / "repro.py").read_text()
 
 
-def test_verify_tells_the_same_from_another_and_from_no_failure(caught):
+def test_verify_tells_the_same_from_another_and_from_no_failure(caught, run_here):
     folder, _ = caught
     text = (folder / "out" / "repro.py").read_text()
-    run = torchcrux(folder, "verify", "out/repro.py")
+    run = run_here(folder, "verify", "out/repro.py")
     assert run.returncode == 0 and "same way" in run.stdout
     (folder / "out" / "fixed.py").write_text(text.replace("torch.relu(", "torch.tanh("))
-    run = torchcrux(folder, "verify", "out/fixed.py")
+    run = run_here(folder, "verify", "out/fixed.py")
     assert run.returncode == 1 and "no longer" in run.stdout
     (folder / "out" / "other.py").write_text("raise KeyError('x')\n")
-    run = torchcrux(folder, "verify", "out/other.py")
+    run = run_here(folder, "verify", "out/other.py")
     assert run.returncode == 3 and "KeyError" in run.stdout
 
 
-def test_wrong_numbers_are_found_by_a_second_run(tmp_path):
+def test_wrong_numbers_are_found_by_a_second_run(tmp_path, run_here):
     (tmp_path / "infer.py").write_text(OWN_ASSERTION)
-    run = torchcrux(tmp_path, "run", "infer.py")
+    run = run_here(tmp_path, "run", "infer.py")
     assert run.returncode == 0, run.stderr
     folder = tmp_path / "torchcrux-out" / "infer-1"
     result = result_of(folder)
@@ -175,10 +176,10 @@ def test_wrong_numbers_are_found_by_a_second_run(tmp_path):
     assert "torch.testing.assert_close" in (folder / "repro.py").read_text()
 
 
-def test_check_accuracy_finds_what_the_script_does_not_look_at(tmp_path):
+def test_check_accuracy_finds_what_the_script_does_not_look_at(tmp_path, run_here):
     script = OWN_ASSERTION.replace("    torch.testing.assert_close(out, model(x))\n", "")
     (tmp_path / "infer.py").write_text(script)
-    run = torchcrux(tmp_path, "run", "--check", "accuracy", "--out", "out", "infer.py")
+    run = run_here(tmp_path, "run", "--check", "accuracy", "--out", "out", "infer.py")
     assert run.returncode == 0, run.stderr
     assert result_of(tmp_path / "out")["operations"]["final"] == 1
 
@@ -207,7 +208,7 @@ def test_a_module_with_neighbours_and_arguments(tmp_path):
     assert result_of(tmp_path / "out")["operations"]["final"] == 1
 
 
-def test_an_environment_variable_that_the_script_sets_is_kept_if_it_matters(tmp_path):
+def test_an_environment_variable_that_the_script_sets_is_kept_if_it_matters(tmp_path, run_here):
     script = COMPILE_ERROR.replace(
         'backend="torchcrux_relu_compile_error"', "backend=picky"
     ).replace(
@@ -220,7 +221,7 @@ def test_an_environment_variable_that_the_script_sets_is_kept_if_it_matters(tmp_
         "    return gm\n",
     )
     (tmp_path / "train.py").write_text(script)
-    run = torchcrux(tmp_path, "run", "--out", "out", "train.py")
+    run = run_here(tmp_path, "run", "--out", "out", "train.py")
     assert run.returncode == 0, run.stderr
     text = (tmp_path / "out" / "repro.py").read_text()
     assert 'os.environ["PICKY"] = "yes"' in text.split("import torch")[0]
@@ -256,33 +257,33 @@ raise SystemExit(int(f(torch.zeros(1))))
         "dynamo",
     ],
 )
-def test_what_is_no_failure_of_a_compiler_is_said(tmp_path, script, status, said):
+def test_what_is_no_failure_of_a_compiler_is_said(tmp_path, script, status, said, run_here):
     if script is not None:
         (tmp_path / "script.py").write_text(script)
-    run = torchcrux(tmp_path, "run", "--out", "out", "script.py")
+    run = run_here(tmp_path, "run", "--out", "out", "script.py")
     assert run.returncode == status, run.stderr
     assert said in run.stderr
     assert "torchcrux/" not in run.stderr.replace(str(tmp_path), "")
     assert not (tmp_path / "out" / "repro.py").exists()
 
 
-def test_what_fails_in_eager_as_well_is_not_the_compilers_fault(tmp_path):
+def test_what_fails_in_eager_as_well_is_not_the_compilers_fault(tmp_path, run_here):
     (tmp_path / "script.py").write_text(
         "import torch\n"
         "f = torch.compile(lambda x, i: x.index_select(0, i) + 1, backend='eager')\n"
         "f(torch.ones(3), torch.tensor([7]))\n"
     )
-    run = torchcrux(tmp_path, "run", "--out", "out", "script.py")
+    run = run_here(tmp_path, "run", "--out", "out", "script.py")
     assert run.returncode == 1, run.stderr
     assert result_of(tmp_path / "out")["status"] == "not_a_bug"
 
 
-def test_a_budget_that_is_too_small_says_where_the_case_lies(tmp_path):
+def test_a_budget_that_is_too_small_says_where_the_case_lies(tmp_path, run_here):
     (tmp_path / "train.py").write_text(COMPILE_ERROR)
-    run = torchcrux(tmp_path, "run", "--budget", "0", "--out", "out", "train.py")
+    run = run_here(tmp_path, "run", "--budget", "0", "--out", "out", "train.py")
     assert run.returncode == 3
     assert "What was caught lies in out/case" in run.stderr
-    run = torchcrux(tmp_path, "reduce", "out")
+    run = run_here(tmp_path, "reduce", "out")
     assert run.returncode == 0, run.stderr
 
 
@@ -297,14 +298,14 @@ def test_a_budget_that_is_too_small_says_where_the_case_lies(tmp_path):
         (["nonsense"], "No such command"),
     ],
 )
-def test_a_wrong_command_line(tmp_path, arguments, said):
-    run = torchcrux(tmp_path, *arguments)
+def test_a_wrong_command_line(tmp_path, arguments, said, run_here):
+    run = run_here(tmp_path, *arguments)
     assert run.returncode == 2
     assert said in run.stderr and "Traceback" not in run.stderr
 
 
-def test_the_passes_are_listed(tmp_path):
-    run = torchcrux(tmp_path, "passes")
+def test_the_passes_are_listed(tmp_path, run_here):
+    run = run_here(tmp_path, "passes")
     assert run.returncode == 0
     for name in ("cut", "context", "gradients", "random-values"):
         assert re.search(rf"^\s*{name}\b", run.stdout, re.MULTILINE)
@@ -341,9 +342,9 @@ torch.testing.assert_close(torch.compile(f)(w, x), f(w, x))
 """
 
 
-def test_what_cannot_be_cut_apart_is_reduced_as_the_operators_it_comes_down_to(tmp_path):
+def test_what_cannot_be_cut_apart_is_reduced_as_the_operators_it_comes_down_to(tmp_path, run_here):
     (tmp_path / "transform.py").write_text(TRANSFORM)
-    done = torchcrux(tmp_path, "run", "--only", "cut,inline-bodies", "--out", "out", "transform.py")
+    done = run_here(tmp_path, "run", "--only", "cut,inline-bodies", "--out", "out", "transform.py")
     assert done.returncode == 0, done.stderr
     assert result_of(tmp_path / "out")["operations"]["final"] == 1
     assert "_functorch" not in (tmp_path / "out" / "repro.py").read_text()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
-from command_kit import command
 from torchcrux.capturing.script import Ending, run_script
 from torchcrux.oracle.failure import Kind
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 SCRIPTS = {
     "stride": (
@@ -68,22 +66,19 @@ def backend(gm, inputs):
 """
 
 
-def run(folder, text, *options):
-    (folder / "script.py").write_text(BACKEND + text)
-    done = subprocess.run(
-        command("run", *options, "--out", "out", "script.py"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done, folder / "out"
+@pytest.fixture
+def run(tmp_path, run_here):
+    def run(text, *options):
+        (tmp_path / "script.py").write_text(BACKEND + text)
+        done = run_here(tmp_path, "run", *options, "--out", "out", "script.py")
+        return done, tmp_path / "out"
+
+    return run
 
 
-def test_what_differs_is_looked_for_when_the_values_are_right(tmp_path):
+def test_what_differs_is_looked_for_when_the_values_are_right(run):
     script, compared, kept = SCRIPTS["stride"]
-    done, out = run(tmp_path, script)
+    done, out = run(script)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "accuracy"
@@ -114,8 +109,8 @@ torch.compile(f, backend="aot_eager")(x).mul_(2)
 """
 
 
-def test_what_fails_when_the_output_is_written_to(tmp_path):
-    done, out = run(tmp_path, WRITTEN)
+def test_what_fails_when_the_output_is_written_to(run):
+    done, out = run(WRITTEN)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "runtime_error"
@@ -134,9 +129,9 @@ torch.compile(f, backend=backend)(torch.linspace(0.5, 1.0, 4))
 """
 
 
-def test_the_tolerance_of_the_user_decides(tmp_path):
+def test_the_tolerance_of_the_user_decides(tmp_path, run):
     options = ("--check", "accuracy", "--rtol", "0", "--atol", "1e-7")
-    strict, out = run(tmp_path, SLIGHTLY, *options)
+    strict, out = run(SLIGHTLY, *options)
     loose = run_script(
         str(tmp_path / "script.py"), (), check="accuracy:0.001:0.0", folder=tmp_path / "caught"
     )
@@ -145,7 +140,7 @@ def test_the_tolerance_of_the_user_decides(tmp_path):
     assert "(actual, expected, rtol=0, atol=1e-07)" in (out / "repro.py").read_text()
 
 
-def test_one_tolerance_alone_is_refused(tmp_path):
-    done, _ = run(tmp_path, SLIGHTLY, "--rtol", "0.1")
+def test_one_tolerance_alone_is_refused(run):
+    done, _ = run(SLIGHTLY, "--rtol", "0.1")
     assert done.returncode == 2
     assert "go together" in done.stderr

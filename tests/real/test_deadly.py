@@ -9,7 +9,7 @@ import pytest
 
 from command_kit import command
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 BACKENDS = """
 import os, random, signal, time
@@ -64,20 +64,24 @@ with torch.no_grad():
 
 
 @pytest.fixture
-def reduce(tmp_path):
+def reduce(tmp_path, run_here):
     (tmp_path / "backends.py").write_text(BACKENDS)
 
     def reduced(backend, *args, scale=1, as_typed=False):
         (tmp_path / "script.py").write_text(SCRIPT.format(backend=backend, scale=scale))
         options = ("--jobs", "2", "--out", "out", *args)
-        ended = subprocess.run(
-            command("run", *options, "script.py", as_typed=as_typed),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
+        arguments = ("run", *options, "script.py")
+        if as_typed:
+            ended = subprocess.run(
+                command(*arguments, as_typed=True),
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=400,
+                check=False,
+            )
+        else:
+            ended = run_here(tmp_path, *arguments)
         assert ended.returncode in (0, 1), ended.stderr
         file = tmp_path / "out" / "result.json"
         if not file.exists():

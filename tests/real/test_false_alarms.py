@@ -6,7 +6,7 @@ import pytest
 
 from torchcrux.capturing.script import Ending, run_script
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 HEAD = """
 import torch

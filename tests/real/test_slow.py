@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
-from command_kit import command
-
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 SCRIPT = """
 import time
@@ -30,26 +27,23 @@ torch.compile(f, backend=backend)(torch.ones(3))
 """
 
 
-def run(folder, check, *options):
-    (folder / "script.py").write_text(SCRIPT.format(check=check))
-    done = subprocess.run(
-        command("run", *options, "--out", "out", "script.py"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done, folder / "out"
+@pytest.fixture
+def run(tmp_path, run_here):
+    def run(check, *options):
+        (tmp_path / "script.py").write_text(SCRIPT.format(check=check))
+        done = run_here(tmp_path, "run", *options, "--out", "out", "script.py")
+        return done, tmp_path / "out"
+
+    return run
 
 
-def test_the_time_that_a_script_names_is_the_bound(tmp_path):
+def test_the_time_that_a_script_names_is_the_bound(run):
     check = """
 seconds = time.perf_counter() - start
 if seconds > 1.25:
     raise SystemError(f"compiled in {seconds:.1f} s, but 1.25 s are the most")
 """
-    done, out = run(tmp_path, check)
+    done, out = run(check)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "slow_compile"
@@ -57,7 +51,7 @@ if seconds > 1.25:
     assert "assert took < 1.25" in (out / "repro.py").read_text()
 
 
-def test_what_is_fast_enough_is_no_failure(tmp_path):
-    done, _ = run(tmp_path, "", "--check", "slow", "--bound", "30")
+def test_what_is_fast_enough_is_no_failure(run):
+    done, _ = run("", "--check", "slow", "--bound", "30")
     assert done.returncode == 1
     assert "slowest compilation took 2" in done.stdout + done.stderr

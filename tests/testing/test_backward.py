@@ -6,7 +6,7 @@ import pytest
 
 from torchcrux.testing import MinifierTestBase
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 BACKEND = """
 from functorch.compile import make_boxed_func

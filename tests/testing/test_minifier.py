@@ -10,7 +10,7 @@ from torch.testing._internal.common_device_type import instantiate_device_type_t
 
 from torchcrux.testing import MinifierTestBase
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
 
 CHAIN = """
 @torch.compile(backend={backend!r})
