@@ -17,10 +17,20 @@ from torchcrux.oracle.compiling import CACHE_DIR, link_all, own_compiler
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.question import JUDGE
 from torchcrux.pools import PRELOAD
-from torchcrux.run import Pool, Task
+from torchcrux.run import Pool, Task, processes
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
 EXPECTED = Failure(Kind.RUNTIME_ERROR, Stage.RUN, (("RuntimeError", "it fails"),), ())
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """The servers that tests share are nothing that a compiler has started."""
+    found = processes.descendants
+    others = {*found(os.getpid())}
+    monkeypatch.setattr(
+        processes, "descendants", lambda pid: [one for one in found(pid) if one not in others]
+    )
 
 
 def filled(folder, **files):
