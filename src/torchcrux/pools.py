@@ -31,6 +31,7 @@ WARM = "torchcrux.oracle._torch:compile_once"
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:probe_inductor")
 WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
 PROBE_APART = "torchcrux.oracle._torch:probe_inductor_apart"
+PROBE_BESIDE = "torchcrux.oracle._torch:probe_inductor_beside"
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
@@ -56,8 +57,9 @@ def prepare(pool: Pool, case: Case) -> None:
     inductor = uses_inductor(case.context, case.failure.frames)
     if not _accelerated():
         pool.preload(_compiler(inductor))
-    elif inductor and _is_on_cpu(case):
-        pool.preload([PROBE_APART])
+    elif inductor:
+        # One of the first questions is whether it fails on the CPU as well.
+        pool.preload([PROBE_APART if _is_on_cpu(case) else PROBE_BESIDE])
 
 
 def constants(pool: Pool) -> Path:
@@ -140,9 +142,12 @@ class EarlyPool:
         self._variables: tuple[tuple[str, str], ...] = ()
         self._pool = self._start("plain")
         self._second: Pool | None = None
+        inductor = "inductor" in text or "backend" not in text
         self._warm = "torch.compile" in text and not _accelerated()
         if self._pool is not None and self._warm:
-            self._pool.preload(_compiler("inductor" in text or "backend" not in text))
+            self._pool.preload(_compiler(inductor))
+        elif self._pool is not None and "torch.compile" in text and inductor:
+            self._pool.preload([PROBE_BESIDE])
 
     def __enter__(self) -> EarlyPool:
         return self

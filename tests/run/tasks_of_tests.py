@@ -240,6 +240,22 @@ def shows_preparations(payload):
     return len(PREPARED)
 
 
+HELPERS = []
+
+
+def leaves_a_helper():
+    helper = os.fork()
+    if helper == 0:
+        time.sleep(600)
+        os._exit(0)
+    HELPERS.append(helper)
+    return helper
+
+
+def shows_helpers(payload):
+    return HELPERS
+
+
 LEFT = {"value": 0, "fit": True}
 
 

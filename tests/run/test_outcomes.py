@@ -172,6 +172,18 @@ def test_what_is_preloaded_later_is_there_in_each_child_and_happens_once(make_po
     assert [o.value for o in pool.run([task("shows_preparations")] * 3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("later", [False, True])
+def test_what_a_preload_leaves_at_work_outlives_tasks_and_not_the_pool(make_pool, later):
+    entries = ["tasks_of_tests:leaves_a_helper"]
+    pool = make_pool(jobs=1, preload=() if later else entries)
+    pool.preload(entries)
+    (helper,) = pool.run([task("shows_helpers")])[0].value
+    pool.run([task("shows_the_process")])  # strays of the first one are ended by now
+    assert not is_dead(helper)
+    pool.close()
+    assert eventually(lambda: is_dead(helper))
+
+
 def test_a_server_that_is_started_again_preloads_all(make_pool):
     pool = make_pool(jobs=1)
     pool.preload(["tasks_of_tests:prepares"])

@@ -25,6 +25,9 @@ import torch
 from torch import nn
 
 from torchcrux import _torch, global_flags, machine
+from torchcrux.oracle.compiling import CACHE_DIR, link_all, valid_instruction_sets
+from torchcrux.run import linux
+from torchcrux.run.child import NICENESS
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
 
@@ -37,13 +40,13 @@ def skip_guard_profiling() -> None:
         guards.profile_guard_manager = lambda *_: 0.0
 
 
-def probe_instruction_sets() -> None:
-    """Find out once, before any fork, which vector instructions Inductor's C++ code may use.
+def probe_instruction_sets() -> bool:
+    """Find out once, before any fork, which vector instructions Inductor's C++ code may use;
+    whether that is all of those that the processor has.
 
-    Each process that compiles would otherwise build and load a test program for each of those that
-    the processor has. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached),
-    `supported_vec_isa_list` and `x86_isa_checker`, 2.4 to 2.13. The test programs are built side by
-    side, by forks of this process.
+    Each process that compiles would otherwise build and load a test program for each of them.
+    `torch._inductor.cpu_vec_isa.supported_vec_isa_list` and `x86_isa_checker`, 2.4 to 2.13. The
+    test programs are built and loaded side by side, by forks of this process.
     """
     module = importlib.import_module("torch._inductor.cpu_vec_isa")
     has = set(getattr(module, "x86_isa_checker", list)())
@@ -55,15 +58,26 @@ def probe_instruction_sets() -> None:
         if child == 0:
             status = 1
             try:
-                bool(isa)
-                status = 0
+                status = not isa
             finally:
                 os._exit(status)
         children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
+    ended = [os.waitpid(child, 0)[1] for child in children]
+    valid = bool(ended) and not any(ended)
+    know_instruction_sets(True if valid else None)
+    return valid
+
+
+def know_instruction_sets(valid: bool | None) -> None:
+    """Settle for this process which vector instructions there are. With `valid` no test program is
+    loaded. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached) and
+    `torch._inductor.config.cpp.vec_isa_ok`, 2.4 to 2.13."""
+    config: Any = importlib.import_module(INDUCTOR_CONFIG)
+    module = importlib.import_module("torch._inductor.cpu_vec_isa")
     probe = getattr(module, "valid_vec_isa_list", None)
-    if probe is not None:
+    if probe is None:
+        return
+    with config.patch({"cpp.vec_isa_ok": True}) if valid else contextlib.nullcontext():
         probe()
 
 
@@ -97,29 +111,51 @@ def compile_once_with_inductor() -> None:
     compile_once("inductor")
 
 
-def probe_inductor() -> None:
+def probe_inductor() -> bool:
     """Find out what Inductor asks of the machine, and copy it aside, for the fresh interpreters
-    that verify."""
-    cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    that verify. Whether all vector instructions can be used."""
+    cache = Path(os.environ[CACHE_DIR])
     cache.mkdir(parents=True, exist_ok=True)
     machine.recall(cache)
-    probe_instruction_sets()
+    valid = probe_instruction_sets()
     machine.keep(cache)
-    shutil.copytree(cache, cache.with_name("constants"), dirs_exist_ok=True)
+    partial = cache.with_name(f"constants-{os.getpid()}")
+    shutil.copytree(cache, partial)
+    try:
+        partial.rename(cache.with_name("constants"))
+    except OSError:  # another process was faster
+        shutil.rmtree(partial)
+    return valid
+
+
+def probe_inductor_beside() -> int:
+    """In a process that ends, whose number is returned: one that has asked an accelerator's driver
+    cannot be forked. What is found out comes into the compiler's cache as a whole, at the end."""
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        linux.die_with(parent)
+        os.nice(NICENESS)
+        shared = Path(os.environ[CACHE_DIR])
+        own = shared.with_name(f"probed-{os.getpid()}")
+        os.environ[CACHE_DIR] = str(own)
+        valid = probe_inductor()
+        link_all(own, shared)
+        if valid:
+            valid_instruction_sets(shared).touch()
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def probe_inductor_apart() -> None:
-    """In a process that ends: one that has asked an accelerator's driver cannot be forked. What was
-    found out lies in the compiler's cache."""
-    child = os.fork()
-    if child == 0:
-        try:
-            probe_inductor()
-        except Exception:
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    """The same, and wait for it."""
+    os.waitpid(probe_inductor_beside(), 0)
 
 
 def compile_side_by_side(count: int) -> None:

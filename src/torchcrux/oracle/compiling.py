@@ -31,7 +31,11 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
     further tasks, and what it has loaded from the cache with it."""
     import torch
 
-    from torchcrux.oracle._torch import compile_side_by_side, look_up_no_graphs
+    from torchcrux.oracle._torch import (
+        compile_side_by_side,
+        know_instruction_sets,
+        look_up_no_graphs,
+    )
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     shared = os.environ.get(CACHE_DIR)
@@ -40,6 +44,8 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
         return
     if torch.accelerator.is_available():
         look_up_no_graphs()
+        if valid_instruction_sets(Path(shared)).exists():
+            know_instruction_sets(valid=True)
         yield
         return
     compile_side_by_side(threads)
@@ -51,6 +57,12 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
     finally:
         os.environ[CACHE_DIR] = shared
         link_all(own, Path(shared), settled=True)
+
+
+def valid_instruction_sets(cache: Path) -> Path:
+    """The file beside a compiler's cache that says: all vector instructions of the processor were
+    found to work."""
+    return cache.with_name("valid-instruction-sets")
 
 
 def link_all(source: Path, target: Path, settled: bool = False) -> None:

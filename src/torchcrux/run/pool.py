@@ -40,14 +40,16 @@ class Pool:
         """`jobs` children at most run at the same time; by default what cores and memory allow.
 
         `preload` are modules that the server imports, and functions ("module:function") that it
-        calls once; they must start no thread and touch no accelerator. `env` goes over the
-        environment of this process. The children work in directories of their own under `scratch`
-        (by default under the system's), which are removed after them. `memory` is in bytes, for a
-        child with all that it started. With `reuse` every task is one that reuses its child: a
-        child judges such tasks one after another until one ends other than `DONE`; and an outcome
-        other than `DONE` counts only if the task was the first in its child. `between`
-        ("module:function") is then called in a child before its first task; what it returns is
-        called after each task to put things back, and says whether the child is fit for another.
+        calls once; they must start no thread and touch no accelerator. A process that such a
+        function leaves to work beside, by returning its number, ends with the server at the latest.
+        `env` goes over the environment of this process. The children work in directories of their
+        own under `scratch` (by default under the system's), which are removed after them. `memory`
+        is in bytes, for a child with all that it started. With `reuse` every task is one that
+        reuses its child: a child judges such tasks one after another until one ends other than
+        `DONE`; and an outcome other than `DONE` counts only if the task was the first in its child.
+        `between` ("module:function") is then called in a child before its first task; what it
+        returns is called after each task to put things back, and says whether the child is fit for
+        another.
         """
         self.jobs = default_jobs() if jobs is None else jobs
         if self.jobs < 1:

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,10 @@ _PATIENCE = 5.0
 
 
 class Server:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, helpers: Iterable[int] = ()) -> None:
+        """`helpers` are processes that work beside the children, and end with the server."""
         self._settings = settings
+        self._helpers = {*helpers}
         self._scratch = Path(settings.scratch)
         self._channel = socket.socket(fileno=settings.channel)
         self._channel.setblocking(False)
@@ -63,7 +65,7 @@ class Server:
         self._retired: dict[int, Worker] = {}
         self._ended: list[Worker] = []
         self._guard = guard.Guard(settings.memory)
-        self._before = frozenset(processes.children(os.getpid()))
+        self._before = frozenset(processes.children(os.getpid())) - self._helpers
         self._open = True
 
     def _on_sigterm(self, *_: object) -> None:
@@ -156,7 +158,7 @@ class Server:
             self._open = self._open and bool(data)
             for message in self._decoder.feed(data):
                 if message.keys() == {PRELOAD}:
-                    preload(message[PRELOAD])
+                    self._helpers.update(preload(message[PRELOAD]))
                 else:
                     self._queue.append(Ask(**message))
 
@@ -205,6 +207,7 @@ class Server:
             if found is None:
                 return
             pid = found.si_pid
+            self._helpers.discard(pid)
             worker = None
             for group in (self._working, self._idle, self._retired):
                 worker = group.pop(pid, None) or worker
@@ -220,6 +223,7 @@ class Server:
         if not self._ended:
             return
         ours = self._before | self._working.keys() | self._idle.keys() | self._retired.keys()
+        ours |= self._helpers
         strays = [pid for pid in processes.children(os.getpid()) if pid not in ours]
         if strays:
             processes.kill(
@@ -299,17 +303,20 @@ def main() -> None:
         linux.die_with(settings.parent, signal.SIGTERM)
     linux.adopt_orphans()
     os.chdir(settings.scratch)
-    preload(settings.preload)
-    Server(settings).serve()
+    Server(settings, preload(settings.preload)).serve()
 
 
-def preload(entries: Sequence[str]) -> None:
-    """Import modules, and call functions ("module:function")."""
+def preload(entries: Sequence[str]) -> list[int]:
+    """Import modules, and call functions ("module:function"); the processes that these have left to
+    work on beside, by the numbers that they return."""
+    helpers = []
     for entry in entries:
         name, _, function = entry.partition(":")
         module = importlib.import_module(name)
         if function:
-            getattr(module, function)()
+            left = getattr(module, function)()
+            helpers += [left] * (type(left) is int)
     # The children share these objects; a collection would write to every page of them.
     gc.collect()
     gc.freeze()
+    return helpers
