@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import hashlib
 import importlib
+import json
 import os
 import random
 import shutil
@@ -25,7 +27,7 @@ import torch
 from torch import nn
 
 from torchcrux import _torch, global_flags, machine
-from torchcrux.oracle.compiling import CACHE_DIR, link_all, valid_instruction_sets
+from torchcrux.oracle.compiling import CACHE_DIR, link_all, tests_of_instructions
 from torchcrux.run import linux
 from torchcrux.run.child import NICENESS
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
@@ -40,45 +42,67 @@ def skip_guard_profiling() -> None:
         guards.profile_guard_manager = lambda *_: 0.0
 
 
-def probe_instruction_sets() -> bool:
-    """Find out once, before any fork, which vector instructions Inductor's C++ code may use;
-    whether that is all of those that the processor has.
+def probe_instruction_sets() -> dict[str, bool]:
+    """Find out once, before any fork, which vector instructions Inductor's C++ code may use; what
+    came of each test program, for `know_instruction_sets`.
 
-    Each process that compiles would otherwise build and load a test program for each of them.
-    `torch._inductor.cpu_vec_isa.supported_vec_isa_list` and `x86_isa_checker`, 2.4 to 2.13. The
-    test programs are built and loaded side by side, by forks of this process.
+    Each process that compiles would otherwise build and load up to three of them for each set of
+    instructions. `torch._inductor.cpu_vec_isa.supported_vec_isa_list` and `x86_isa_checker`, 2.4 to
+    2.13. They are built and loaded side by side, by forks of this process.
     """
     module = importlib.import_module("torch._inductor.cpu_vec_isa")
     has = set(getattr(module, "x86_isa_checker", list)())
-    children = []
+    found: dict[str, bool] = {}
+    answers = {}
     for isa in getattr(module, "supported_vec_isa_list", ()):
         if not has.issuperset(str(isa).split()):
             continue
+        reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
-            status = 1
             try:
-                status = not isa
+                own: dict[str, bool] = {}
+                with _looked_up(own):
+                    bool(isa)
+                os.write(writer, json.dumps(own).encode())
             finally:
-                os._exit(status)
-        children.append(child)
-    ended = [os.waitpid(child, 0)[1] for child in children]
-    valid = bool(ended) and not any(ended)
-    know_instruction_sets(True if valid else None)
-    return valid
+                os._exit(0)
+        os.close(writer)
+        answers[child] = reader
+    for child, reader in answers.items():
+        with os.fdopen(reader) as answer:
+            found.update(json.loads(answer.read() or "{}"))
+        os.waitpid(child, 0)
+    know_instruction_sets(found)
+    return found
 
 
-def know_instruction_sets(valid: bool | None) -> None:
-    """Settle for this process which vector instructions there are. With `valid` no test program is
-    loaded. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached) and
-    `torch._inductor.config.cpp.vec_isa_ok`, 2.4 to 2.13."""
-    config: Any = importlib.import_module(INDUCTOR_CONFIG)
+def know_instruction_sets(found: dict[str, bool]) -> None:
+    """Settle for this process which vector instructions there are, without the test programs whose
+    outcome was `found`. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached), 2.4 to 2.13."""
     module = importlib.import_module("torch._inductor.cpu_vec_isa")
-    probe = getattr(module, "valid_vec_isa_list", None)
-    if probe is None:
+    with _looked_up(found):
+        getattr(module, "valid_vec_isa_list", list)()
+
+
+@contextlib.contextmanager
+def _looked_up(found: dict[str, bool]) -> Iterator[None]:
+    """Inside, no test program is built and loaded whose outcome is in `found`; those of others are
+    noted there. `torch._inductor.cpu_vec_isa.VecISA.check_build`, 2.4 to 2.13."""
+    cls: Any = importlib.import_module("torch._inductor.cpu_vec_isa").VecISA
+    original = getattr(cls, "check_build", None)
+    if original is None:
+        yield
         return
-    with config.patch({"cpp.vec_isa_ok": True}) if valid else contextlib.nullcontext():
-        probe()
+
+    def check_build(self: Any, code: str) -> bool:
+        key = f"{self}: {hashlib.sha256(code.encode()).hexdigest()}"
+        if key not in found:
+            found[key] = bool(original(self, code))
+        return found[key]
+
+    with mock.patch.object(cls, "check_build", check_build):
+        yield
 
 
 def _small(x: torch.Tensor) -> torch.Tensor:
@@ -111,13 +135,13 @@ def compile_once_with_inductor() -> None:
     compile_once("inductor")
 
 
-def probe_inductor() -> bool:
+def probe_inductor() -> dict[str, bool]:
     """Find out what Inductor asks of the machine, and copy it aside, for the fresh interpreters
-    that verify. Whether all vector instructions can be used."""
+    that verify. What came of each test program, as `know_instruction_sets` takes it."""
     cache = Path(os.environ[CACHE_DIR])
     cache.mkdir(parents=True, exist_ok=True)
     machine.recall(cache)
-    valid = probe_instruction_sets()
+    found = probe_instruction_sets()
     machine.keep(cache)
     partial = cache.with_name(f"constants-{os.getpid()}")
     shutil.copytree(cache, partial)
@@ -125,7 +149,7 @@ def probe_inductor() -> bool:
         partial.rename(cache.with_name("constants"))
     except OSError:  # another process was faster
         shutil.rmtree(partial)
-    return valid
+    return found
 
 
 def probe_inductor_beside() -> int:
@@ -142,10 +166,10 @@ def probe_inductor_beside() -> int:
         shared = Path(os.environ[CACHE_DIR])
         own = shared.with_name(f"probed-{os.getpid()}")
         os.environ[CACHE_DIR] = str(own)
-        valid = probe_inductor()
+        found = probe_inductor()
         link_all(own, shared)
-        if valid:
-            valid_instruction_sets(shared).touch()
+        (own / "found").write_text(json.dumps(found))
+        (own / "found").rename(tests_of_instructions(shared))
         status = 0
     except Exception:
         traceback.print_exc()

@@ -10,6 +10,7 @@ would try in its turn. So a child has a cache of its own, of links to the files 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,8 +45,8 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
         return
     if torch.accelerator.is_available():
         look_up_no_graphs()
-        if valid_instruction_sets(Path(shared)).exists():
-            know_instruction_sets(valid=True)
+        with suppress(FileNotFoundError):
+            know_instruction_sets(json.loads(tests_of_instructions(Path(shared)).read_text()))
         yield
         return
     compile_side_by_side(threads)
@@ -59,10 +60,10 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
         link_all(own, Path(shared), settled=True)
 
 
-def valid_instruction_sets(cache: Path) -> Path:
-    """The file beside a compiler's cache that says: all vector instructions of the processor were
-    found to work."""
-    return cache.with_name("valid-instruction-sets")
+def tests_of_instructions(cache: Path) -> Path:
+    """The file beside a compiler's cache that tells which vector instructions were found to work;
+    not there before that is known."""
+    return cache.with_name("instruction-sets.json")
 
 
 def link_all(source: Path, target: Path, settled: bool = False) -> None:
