@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("warm_start")]
+from command_kit import command
+
+pytestmark = pytest.mark.real
 
 SCRIPT = """
 import resource
@@ -33,22 +36,25 @@ torch.compile(f, backend=backend)(torch.ones(3))
 """
 
 
-@pytest.fixture
-def run(tmp_path, run_here):
-    def run(check, *options, at_once=True):
-        (tmp_path / "script.py").write_text(SCRIPT.format(check=check, at_once=at_once))
-        done = run_here(tmp_path, "run", *options, "--out", "out", "script.py")
-        return done, tmp_path / "out"
+def run(folder, check, *options, at_once=True):
+    (folder / "script.py").write_text(SCRIPT.format(check=check, at_once=at_once))
+    done = subprocess.run(
+        command("run", *options, "--out", "out", "script.py"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done, folder / "out"
 
-    return run
 
-
-def test_the_memory_that_a_script_names_is_the_bound(run):
+def test_the_memory_that_a_script_names_is_the_bound(tmp_path):
     check = """
 grown = peak() - before
 assert grown < 250, f"compiling took {grown:.0f} MiB; 250 MiB are the most"
 """
-    done, out = run(check)
+    done, out = run(tmp_path, check)
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
     assert result["failure"]["kind"] == "memory"
@@ -56,12 +62,12 @@ assert grown < 250, f"compiling took {grown:.0f} MiB; 250 MiB are the most"
     assert "assert spent < 250" in (out / "repro.py").read_text()
 
 
-def test_without_a_bound_a_call_may_need_half_of_what_was_needed(run):
-    done, out = run("", "--check", "memory", at_once=False)
+def test_without_a_bound_a_call_may_need_half_of_what_was_needed(tmp_path):
+    done, out = run(tmp_path, "", "--check", "memory", at_once=False)
     assert done.returncode == 0, done.stderr
     assert 0 < json.loads((out / "result.json").read_text())["operations"]["final"] <= 2
 
 
-def test_what_needs_little_is_no_failure(run):
-    done, _ = run("", "--check", "memory", "--bound", "3000")
+def test_what_needs_little_is_no_failure(tmp_path):
+    done, _ = run(tmp_path, "", "--check", "memory", "--bound", "3000")
     assert done.returncode == 1
