@@ -119,6 +119,29 @@ def test_the_rows_of_a_nested_tensor_must_be_as_many_as_it_has():
         made(Tensor((5, 2), lengths=(3, 1)))
 
 
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        (Tensor((3,)), "torch.arange(3.0)"),
+        (Tensor((3,), requires_grad=True), "torch.arange(3.0, requires_grad=True)"),
+        (Tensor((2, 3)), "torch.arange(6.0).view(2, 3)"),
+        (Tensor((2, 3), requires_grad=True), "torch.arange(6.0).view(2, 3).requires_grad_()"),
+        (Tensor((2, 3), strides=(1, 2)), "torch.arange(6.0).view(3, 2).t()"),
+        (Tensor((3,), "bfloat16"), "torch.arange(3, dtype=torch.bfloat16)"),
+        (Tensor((3,), "int64", low=0, high=9), "torch.arange(3)"),
+        (Tensor((3,), "uint8", low=0, high=9), "torch.arange(3, dtype=torch.uint8)"),
+        (Tensor(()), "torch.arange(1.0).view(())"),
+    ],
+)
+def test_numbers_from_0(spec, text):
+    node = Node("x", Op.INPUT, spec=spec, value=Value.ARANGE)
+    assert factory(node) == text
+    tensor = made(spec, value=Value.ARANGE)
+    assert (tuple(tensor.shape), tensor.requires_grad) == (spec.shape, spec.requires_grad)
+    assert sorted(tensor.flatten().tolist()) == [*range(spec.elements)]
+    assert not uses_random(node)
+
+
 def test_only_random_factories_need_a_seed():
     assert uses_random(Node("x", Op.INPUT, spec=Tensor((2,))))
     assert not uses_random(Node("x", Op.INPUT, spec=Tensor((2,), "int64", low=0, high=0)))

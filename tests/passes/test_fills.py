@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchcrux.emit.inputs import factory
 from torchcrux.passes import Draft
-from torchcrux.passes.data import RoundValues
+from torchcrux.passes.data import MOST_NUMBERED, NumberedValues, RoundValues
 from torchcrux.passes.inputs import ConstantValues
 from torchcrux.program.context import Context
 from torchcrux.program.dimensions import sizes
@@ -48,3 +48,20 @@ def test_numbers_that_are_whole_by_dtype_keep_all_digits():
     x = Node("x", Op.INPUT, spec=spec, value=Value.LITERAL, elements=(1234, 5))
     y = Node("y", Op.FUNCTION, "torch.abs", (Ref("x"),), spec=spec)
     assert not [*RoundValues().edits(Draft(Program((x, y), ("y",)), Context()))]
+
+
+def test_a_few_random_numbers_may_be_any():
+    def edits(**spec):
+        x = Node("x", Op.INPUT, spec=Tensor(**spec), value=Value.RANDOM)
+        y = Node("y", Op.FUNCTION, "torch.relu", (Ref("x"),), spec=Tensor(**spec))
+        draft = Draft(Program((x, y), ("y",)), Context())
+        return [
+            (str(edit), factory(edit.apply(draft).program.inputs[0]))
+            for edit in NumberedValues().edits(draft)
+        ]
+
+    assert edits(shape=(3,)) == [("x numbered from 0", "torch.arange(3.0)")]
+    assert edits(shape=(3,), dtype="int64", low=0, high=2)
+    assert not edits(shape=(3,), dtype="int64", low=0, high=1)  # an index that is not there
+    assert not edits(shape=(1,)) and not edits(shape=(MOST_NUMBERED + 1,))
+    assert not edits(shape=(3,), dtype="complex64") and not edits(shape=(3,), form="{}.to_sparse()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import accumulate
 
@@ -65,6 +66,8 @@ def _tensor(spec: Tensor, node: Node, key: str = "") -> str:
         values = _tensor(replace(spec, lengths=()), node, key)
         return f"torch.nested.nested_tensor_from_jagged({values}, torch.tensor({offsets}))"
     plain = spec.is_contiguous and spec.is_leaf and not spec.conj
+    if node.value is Value.ARANGE and len(spec.shape) != 1:
+        plain = plain and not spec.requires_grad  # `view` takes no such argument
     if plain and node.value is not Value.STORED and spec.dtype in _RANDN | _RANDINT:
         return _dense(spec, spec.shape, node, key, grad=spec.requires_grad)
     return _laid_out(spec, node, key)
@@ -94,6 +97,8 @@ def _dense(
             if spec.dtype in ("int64", "bool"):
                 options.insert(0, f"dtype=torch.{spec.dtype}")
             return f"torch.{node.value.value}({', '.join([sizes, *options])})"
+        case Value.ARANGE:
+            return _numbered(spec, shape, options)
     if _is_integer(spec):
         low, high = _range(spec)
         if low == high and low in (0, 1):
@@ -115,6 +120,15 @@ def _dense(
         return f"torch.randn({', '.join([sizes if shape else '()', *options])})"
     options = [option for option in options if not option.startswith("dtype")]
     return f"torch.randn({', '.join([sizes if shape else '()', *options])}).to(torch.{spec.dtype})"
+
+
+def _numbered(spec: Tensor, shape: tuple[int, ...], options: list[str]) -> str:
+    end = math.prod(shape)
+    whole = _is_integer(spec) or any(option.startswith("dtype") for option in options)
+    text = f"torch.arange({', '.join([str(end) if whole else f'{end}.0', *options])})"
+    if len(shape) == 1:
+        return text
+    return f"{text}.view({', '.join(map(str, shape)) or '()'})"
 
 
 def _laid_out(spec: Tensor, node: Node, key: str) -> str:

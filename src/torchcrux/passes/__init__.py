@@ -8,7 +8,7 @@ from torchcrux.passes.bodies import InlineBodies, ShrinkBodies
 from torchcrux.passes.bypass import Bypass, SameCalls, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
-from torchcrux.passes.data import PlainValues, RoundValues
+from torchcrux.passes.data import NumberedValues, PlainValues, RoundValues
 from torchcrux.passes.dtype import Devices, Dtypes
 from torchcrux.passes.in_place import OutOfPlace
 from torchcrux.passes.inputs import (
@@ -65,6 +65,7 @@ ALL: tuple[Pass, ...] = (
     CallSizes(),
     PlainValues(),
     PlainValues(swapped=True),
+    NumberedValues(),
     Bypass(),  # mostly refused: asked last, what it is told holds for the certificate too
 )
 

@@ -12,7 +12,10 @@ from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.inputs import SetValue
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Value
-from torchcrux.program.spec import Tensor
+from torchcrux.program.spec import Spec, Tensor
+
+MOST_NUMBERED = 64
+"""Of more, the numbers are too large to be usual values."""
 
 
 class PlainValues(TriedFirst):
@@ -33,6 +36,27 @@ class PlainValues(TriedFirst):
                 index = isinstance(spec, Tensor) and not spec.is_floating
                 zeros = index is not self.swapped
                 yield SetValue(node.name, Value.ZEROS if zeros else Value.ONES)
+
+
+class NumberedValues(TriedFirst):
+    """What needs several numbers, but none in particular, is read more easily without a seed."""
+
+    name = "numbered-values"
+    summary = "a few random values become 0, 1, 2, ..."
+    example = "torch.randn(3)  ->  torch.arange(3.0)"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if node.value is Value.RANDOM and uses_random(node) and _can_be_numbered(node.spec):
+                yield SetValue(node.name, Value.ARANGE)
+
+
+def _can_be_numbered(spec: Spec | None) -> bool:
+    if not isinstance(spec, Tensor) or spec.form or spec.lengths or spec.parts:
+        return False
+    if not 1 < spec.elements <= MOST_NUMBERED or "complex" in spec.dtype or spec.dtype == "bool":
+        return False
+    return spec.is_floating or ((spec.low or 0) <= 0 and spec.elements - 1 <= (spec.high or 0))
 
 
 @dataclass(frozen=True, slots=True)

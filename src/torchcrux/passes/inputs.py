@@ -78,6 +78,7 @@ class SetValue:
         what = {
             Value.ZEROS: "all zeros",
             Value.ONES: "all ones",
+            Value.ARANGE: "numbered from 0",
             Value.RANDOM: "random",
             Value.LITERAL: "as a literal",
             Value.STORED: "stored",

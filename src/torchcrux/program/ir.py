@@ -81,6 +81,7 @@ class Value(str, Enum):
 
     ZEROS = "zeros"
     ONES = "ones"
+    ARANGE = "arange"
     RANDOM = "random"
     LITERAL = "literal"
     STORED = "stored"
