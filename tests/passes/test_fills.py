@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchcrux.emit.inputs import factory
 from torchcrux.passes import Draft
-from torchcrux.passes.data import MOST_NUMBERED, NumberedValues, RoundValues
+from torchcrux.passes.data import MOST_NUMBERED, NumberedValues, PlainValues, RoundValues
 from torchcrux.passes.inputs import ConstantValues
 from torchcrux.program.context import Context
 from torchcrux.program.dimensions import sizes
@@ -65,3 +65,15 @@ def test_a_few_random_numbers_may_be_any():
     assert not edits(shape=(3,), dtype="int64", low=0, high=1)  # an index that is not there
     assert not edits(shape=(1,)) and not edits(shape=(MOST_NUMBERED + 1,))
     assert not edits(shape=(3,), dtype="complex64") and not edits(shape=(3,), form="{}.to_sparse()")
+
+
+def test_integers_that_are_all_another_number_may_be_plain():
+    def edits(number, swapped):
+        spec = Tensor((2,), "int64", low=number, high=number)
+        x = Node("x", Op.INPUT, spec=spec, value=Value.RANDOM)
+        y = Node("y", Op.FUNCTION, "torch.relu", (Ref("x"),), spec=spec)
+        draft = Draft(Program((x, y), ("y",)), Context())
+        return [*map(str, PlainValues(swapped).edits(draft))]
+
+    assert (edits(-1, False), edits(-1, True)) == (["x all zeros"], ["x all ones"])
+    assert not any(edits(number, swapped) for number in (0, 1) for swapped in (False, True))

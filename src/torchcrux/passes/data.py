@@ -31,11 +31,16 @@ class PlainValues(TriedFirst):
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.inputs:
-            if node.value is Value.RANDOM and uses_random(node):
-                spec = node.spec
+            spec = node.spec
+            if node.value is Value.RANDOM and (uses_random(node) or _is_another_number(spec)):
                 index = isinstance(spec, Tensor) and not spec.is_floating
                 zeros = index is not self.swapped
                 yield SetValue(node.name, Value.ZEROS if zeros else Value.ONES)
+
+
+def _is_another_number(spec: Spec | None) -> bool:
+    """Whether all elements are one integer, neither 0 nor 1."""
+    return isinstance(spec, Tensor) and spec.low == spec.high and spec.low not in (None, 0, 1)
 
 
 class NumberedValues(TriedFirst):
