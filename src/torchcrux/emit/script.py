@@ -25,6 +25,7 @@ from torchcrux.emit.calls import quoted
 from torchcrux.emit.costs import measured
 from torchcrux.emit.function import Around, function
 from torchcrux.emit.imports import ordered, spelled_out
+from torchcrux.emit.inlining import inlined
 from torchcrux.emit.inputs import factory, uses_random
 from torchcrux.emit.layout import folded
 from torchcrux.emit.memory import placed
@@ -87,8 +88,9 @@ def script(
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, backend, *calls]
-    code = spelled_out([*around.definitions, *text])
-    definitions, text = code[: len(around.definitions)], code[len(around.definitions) :]
+    definitions = inlined(around.definitions)
+    code = spelled_out([*definitions, *text])
+    definitions, text = code[: len(definitions)], code[len(definitions) :]
     imports = _imports(context, around, [*code, *body])
     if limit is not None:
         imports.append("import faulthandler")
