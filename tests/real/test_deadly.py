@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -83,11 +84,11 @@ def reduce(tmp_path, run_here):
         else:
             ended = run_here(tmp_path, *arguments)
         assert ended.returncode in (0, 1), ended.stderr
-        file = tmp_path / "out" / "result.json"
-        if not file.exists():
+        repro, result = tmp_path / "out" / "repro.py", tmp_path / "out" / "result.json"
+        if not repro.exists():  # nothing has failed
+            shutil.rmtree(tmp_path / "out")
             return None, "", ended.stderr
-        text = (tmp_path / "out" / "repro.py").read_text()
-        return json.loads(file.read_text()), text, ended.stderr
+        return json.loads(result.read_text()), repro.read_text(), ended.stderr
 
     return reduced
 
