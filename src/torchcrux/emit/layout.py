@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import compress, count
 
 WIDTH = 88
 _OPEN, _CLOSE = "([{", ")]}"
@@ -12,7 +11,9 @@ _OPEN, _CLOSE = "([{", ")]}"
 def folded(lines: Iterable[str]) -> list[str]:
     """`lines` of code, each statement on as many lines as it needs."""
     lines, found, done = [*lines], [], 0
-    for i in compress(count(), map(WIDTH.__lt__, map(len, lines))):
+    if max(map(len, lines), default=0) <= WIDTH:
+        return lines
+    for i in [i for i, length in enumerate(map(len, lines)) if length > WIDTH]:
         text = lines[i].lstrip(" ")
         if not text.startswith("#"):
             found += [*lines[done:i], *_statement(text, len(lines[i]) - len(text))]
