@@ -142,7 +142,9 @@ class EarlyPool:
         self._variables: tuple[tuple[str, str], ...] = ()
         self._pool = self._start("plain")
         self._second: Pool | None = None
-        inductor = "inductor" in text or "backend" not in text
+        # With that setting a probe would find what it is to hide; see uses_inductor.
+        probed = "vec_isa_ok" not in text
+        inductor = probed and ("inductor" in text or "backend" not in text)
         self._warm = "torch.compile" in text and not _accelerated()
         if self._pool is not None and self._warm:
             self._pool.preload(_compiler(inductor))
