@@ -14,7 +14,6 @@ from torchcrux.capturing.standby import left_context
 from torchcrux.case import Case
 from torchcrux.oracle.failure import Kind
 from torchcrux.program.context import Backend, Context
-from torchcrux.program.spec import tensors
 from torchcrux.run import Pool
 from torchcrux.run.limits import available_memory
 
@@ -30,8 +29,8 @@ PRELOAD = (
 WARM = "torchcrux.oracle._torch:compile_once"
 INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:probe_inductor")
 WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
-PROBE_APART = "torchcrux.oracle._torch:probe_inductor_apart"
 PROBE_BESIDE = "torchcrux.oracle._torch:probe_inductor_beside"
+IMPORT_INDUCTOR = "torchcrux.oracle._torch:import_inductor"
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
@@ -59,7 +58,8 @@ def prepare(pool: Pool, case: Case) -> None:
         pool.preload(_compiler(inductor))
     elif inductor:
         # One of the first questions is whether it fails on the CPU as well.
-        pool.preload([PROBE_APART if _is_on_cpu(case) else PROBE_BESIDE])
+        pool.preload([PROBE_BESIDE])
+        pool.ready_children(IMPORT_INDUCTOR)
 
 
 def constants(pool: Pool) -> Path:
@@ -69,11 +69,6 @@ def constants(pool: Pool) -> Path:
 
 def _compiler(inductor: bool) -> list[str]:
     return [*INDUCTOR, WARM_INDUCTOR] if inductor else [WARM]
-
-
-def _is_on_cpu(case: Case) -> bool:
-    inputs = () if case.program is None else case.program.inputs
-    return all(one.device.startswith("cpu") for node in inputs for one in tensors(node.spec))
 
 
 def _fails_once(case: Case) -> bool:
@@ -150,6 +145,7 @@ class EarlyPool:
             self._pool.preload(_compiler(inductor))
         elif self._pool is not None and "torch.compile" in text and inductor:
             self._pool.preload([PROBE_BESIDE])
+            self._pool.ready_children(IMPORT_INDUCTOR)
 
     def __enter__(self) -> EarlyPool:
         return self

@@ -16,6 +16,24 @@ def echo(payload):
     return payload
 
 
+def gets_ready(payload):
+    STATE.append(os.getpid())
+
+
+def exits_at_once(payload):
+    os._exit(3)
+
+
+def says_whether_ready(payload):
+    return {"ready": STATE, "pid": os.getpid()}
+
+
+def notes_and_exits(payload):
+    with open(payload["path"], "a") as file:
+        file.write("ready\n" if STATE else "cold\n")
+    os._exit(3)
+
+
 def raises(payload):
     raise ValueError(payload["text"])
 

@@ -1,5 +1,6 @@
 """Everything that may die does, and no outcome is wrong or missing."""
 
+import contextlib
 import os
 import random
 import signal
@@ -130,7 +131,8 @@ def test_the_server_is_killed_again_and_again(make_pool):
             server = pool._server
             if server is not None:
                 killed.append(server.pid)
-                os.kill(server.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # killed just before
+                    os.kill(server.pid, signal.SIGKILL)
 
     hunter = threading.Thread(target=hunt)
     hunter.start()

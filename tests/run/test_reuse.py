@@ -127,3 +127,33 @@ def test_a_child_gives_way_only_while_that_is_asked_for_and_never_one_that_stays
     assert nice() > usual and nice(reuse=True) == usual
     pool.yields = False
     assert nice() == usual
+
+
+def test_children_are_ready_before_their_first_task(make_pool):
+    pool = make_pool(jobs=2, reuse=True)
+    pool.ready_children("tasks_of_tests:gets_ready")
+    for outcome in pool.run([task("says_whether_ready")] * 8):
+        assert outcome.value["ready"] == [outcome.value["pid"]]
+
+
+def test_what_a_ready_child_ends_with_is_believed(make_pool, tmp_path):
+    pool = make_pool(jobs=1, reuse=True)
+    pool.ready_children("tasks_of_tests:gets_ready")
+    notes = tmp_path / "notes"
+    (outcome,) = pool.run([task("notes_and_exits", path=str(notes))])
+    assert outcome.status is Status.EXITED
+    assert notes.read_text() == "ready\n"
+
+
+def test_a_child_that_does_not_get_ready_is_nobodys_outcome(make_pool):
+    pool = make_pool(jobs=2, reuse=True)
+    pool.ready_children("tasks_of_tests:exits_at_once")
+    (outcome,) = pool.run([task("echo", value=1)])
+    assert outcome.value == {"value": 1}
+
+
+def test_children_that_are_not_kept_are_not_started_ahead(make_pool):
+    pool = make_pool(jobs=1)
+    pool.ready_children("tasks_of_tests:gets_ready")
+    (outcome,) = pool.run([task("says_whether_ready")])
+    assert outcome.value["ready"] == []

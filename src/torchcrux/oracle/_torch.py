@@ -6,6 +6,7 @@ What is done here once, before any fork, each candidate would otherwise do by it
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import gc
 import hashlib
@@ -18,7 +19,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -61,10 +62,7 @@ def probe_instruction_sets() -> dict[str, bool]:
         child = os.fork()
         if child == 0:
             try:
-                own: dict[str, bool] = {}
-                with _looked_up(own):
-                    bool(isa)
-                os.write(writer, json.dumps(own).encode())
+                os.write(writer, json.dumps(_tested(isa)).encode())
             finally:
                 os._exit(0)
         os.close(writer)
@@ -77,16 +75,46 @@ def probe_instruction_sets() -> dict[str, bool]:
     return found
 
 
+def _tested(isa: object) -> dict[str, bool]:
+    """What comes of the test programs of a set of instructions."""
+    found: dict[str, bool] = {}
+    with _looked_up(lambda: found):
+        bool(isa)
+    return found
+
+
 def know_instruction_sets(found: dict[str, bool]) -> None:
     """Settle for this process which vector instructions there are, without the test programs whose
     outcome was `found`. `torch._inductor.cpu_vec_isa.valid_vec_isa_list` (cached), 2.4 to 2.13."""
     module = importlib.import_module("torch._inductor.cpu_vec_isa")
-    with _looked_up(found):
+    with _looked_up(lambda: found):
         getattr(module, "valid_vec_isa_list", list)()
 
 
+@functools.cache
+def look_up_instruction_sets(cache: Path) -> object:
+    """Which vector instructions there are, `probe_inductor_beside` has found out or is about to:
+    Inductor waits for that in this process, when it wants to know.
+
+    What is returned is to be kept: it would be taken back with it.
+    """
+    looked_up = _looked_up(functools.cache(functools.partial(_probed, cache)))
+    looked_up.__enter__()
+    return looked_up
+
+
+def _probed(cache: Path) -> dict[str, bool]:
+    tests = tests_of_instructions(cache)
+    try:
+        with tests.with_suffix(".lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        return dict(json.loads(tests.read_text()))
+    except FileNotFoundError:
+        return {}
+
+
 @contextlib.contextmanager
-def _looked_up(found: dict[str, bool]) -> Iterator[None]:
+def _looked_up(found: Callable[[], dict[str, bool]]) -> Iterator[None]:
     """Inside, no test program is built and loaded whose outcome is in `found`; those of others are
     noted there. `torch._inductor.cpu_vec_isa.VecISA.check_build`, 2.4 to 2.13."""
     cls: Any = importlib.import_module("torch._inductor.cpu_vec_isa").VecISA
@@ -97,9 +125,9 @@ def _looked_up(found: dict[str, bool]) -> Iterator[None]:
 
     def check_build(self: Any, code: str) -> bool:
         key = f"{self}: {hashlib.sha256(code.encode()).hexdigest()}"
-        if key not in found:
-            found[key] = bool(original(self, code))
-        return found[key]
+        if key not in found():
+            found()[key] = bool(original(self, code))
+        return found()[key]
 
     with mock.patch.object(cls, "check_build", check_build):
         yield
@@ -156,14 +184,18 @@ def probe_inductor_beside() -> int:
     """In a process that ends, whose number is returned: one that has asked an accelerator's driver
     cannot be forked. What is found out comes into the compiler's cache as a whole, at the end."""
     parent = os.getpid()
+    shared = Path(os.environ[CACHE_DIR])
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(tests_of_instructions(shared).with_suffix(".lock"), os.O_CREAT | os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     child = os.fork()
     if child:
+        os.close(lock)
         return child
     status = 1
     try:
         linux.die_with(parent)
         os.nice(NICENESS)
-        shared = Path(os.environ[CACHE_DIR])
         own = shared.with_name(f"probed-{os.getpid()}")
         os.environ[CACHE_DIR] = str(own)
         found = probe_inductor()
@@ -177,9 +209,9 @@ def probe_inductor_beside() -> int:
         os._exit(status)
 
 
-def probe_inductor_apart() -> None:
-    """The same, and wait for it."""
-    os.waitpid(probe_inductor_beside(), 0)
+def import_inductor(_: Mapping[str, Any]) -> None:
+    """In a child that stays; its server must not."""
+    importlib.import_module("torch._inductor.compile_fx")
 
 
 def compile_side_by_side(count: int) -> None:

@@ -10,7 +10,6 @@ would try in its turn. So a child has a cache of its own, of links to the files 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +33,7 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
 
     from torchcrux.oracle._torch import (
         compile_side_by_side,
-        know_instruction_sets,
+        look_up_instruction_sets,
         look_up_no_graphs,
     )
 
@@ -45,8 +44,7 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
         return
     if torch.accelerator.is_available():
         look_up_no_graphs()
-        with suppress(FileNotFoundError):
-            know_instruction_sets(json.loads(tests_of_instructions(Path(shared)).read_text()))
+        look_up_instruction_sets(Path(shared))
         yield
         return
     compile_side_by_side(threads)

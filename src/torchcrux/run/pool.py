@@ -65,7 +65,7 @@ class Pool:
         self._identities = itertools.count()
         self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-", dir=scratch)
         self._server: ServerProcess | None = self._start()
-        self._closed = False
+        self._closed = self._readied = False
 
     def __enter__(self) -> Pool:
         return self
@@ -90,6 +90,21 @@ class Pool:
                 self._server.preload(fresh)
         except ServerDiedError:
             self._stop()  # the next one imports it at its start
+
+    def ready_children(self, function: str) -> None:
+        """Have as many children as may run at the same time started, ahead of their tasks, each of
+        which calls `function` ("module:function", with an empty payload).
+
+        Only the first call counts, and only with `reuse`: other children are ready as they are.
+        """
+        if not self._reuse or self._readied:
+            return
+        self._readied = True
+        try:
+            if self._server is not None:
+                self._server.ready_children(function)
+        except ServerDiedError:
+            self._stop()
 
     def run(
         self,

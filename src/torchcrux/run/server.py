@@ -32,12 +32,17 @@ from torchcrux.run.worker import Ask, Ending, Worker, remove
 PRELOAD = "preload"
 """The key of a message that is no task: what to import and call before the next one."""
 
+READY = "ready"
+"""The key of another: what each child that is started now, ahead of its tasks, is to call."""
+
 ATTEMPTS = 3
 """Times that a task is given to a child, when the child fails before the task begins."""
 
 _IDLE = 1.0
 """Seconds between two looks at whether the parent is alive."""
 _BURIAL = 0.01
+_LONGEST_START = 120.0
+"""Seconds for a child to get ready."""
 _PATIENCE = 5.0
 """Seconds to wait for killed processes that do not die (they hang in the kernel)."""
 
@@ -97,8 +102,12 @@ class Server:
                 self._working[worker.pid] = worker
 
     def _place(self, ask: Ask) -> Worker:
-        while self._idle and ask.reuse and not ask.fresh:
-            pid, worker = self._idle.popitem()
+        while ask.reuse and not ask.prepares:
+            waiting = [pid for pid, one in self._idle.items() if one.is_fresh or not ask.fresh]
+            if not waiting:
+                break
+            pid = waiting[-1]
+            worker = self._idle.pop(pid)
             try:
                 worker.assign(ask)
             except BrokenPipeError:
@@ -159,8 +168,15 @@ class Server:
             for message in self._decoder.feed(data):
                 if message.keys() == {PRELOAD}:
                     self._helpers.update(preload(message[PRELOAD]))
+                elif message.keys() == {READY}:
+                    self._ready_children(message[READY])
                 else:
                     self._queue.append(Ask(**message))
+
+    def _ready_children(self, function: str) -> None:
+        for number in range(self._settings.jobs - len(self._working) - len(self._idle)):
+            ask = Ask(-1 - number, function, {}, _LONGEST_START, reuse=True, prepares=True)
+            self._queue.append(ask)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         self._outgoing += protocol.encode(message)
@@ -275,7 +291,9 @@ class Server:
         )
 
     def _report(self, ask: Ask, outcome: Outcome) -> None:
-        self._send({"kind": "outcome", "identity": ask.identity, "outcome": outcome.to_json()})
+        if not ask.prepares:
+            message = {"kind": "outcome", "identity": ask.identity, "outcome": outcome.to_json()}
+            self._send(message)
 
     def _end_all(self) -> None:
         """Kill all below this process, wait for it, and remove the scratch directory."""

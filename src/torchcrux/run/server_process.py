@@ -121,6 +121,10 @@ class ServerProcess:
         """Have it import and call more. Raises `ServerDiedError`."""
         self.send(protocol.encode({"preload": list(entries)}))
 
+    def ready_children(self, function: str) -> None:
+        """Have it start children that call `function`. Raises `ServerDiedError`."""
+        self.send(protocol.encode({"ready": function}))
+
     def receive(self) -> Any:
         """Waits for the next message. Raises `ServerDiedError` after the last one."""
         return self._next()

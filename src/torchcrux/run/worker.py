@@ -34,6 +34,8 @@ class Ask:
     """The child leaves the cores to other processes that want them."""
     fresh: bool = False
     """Only a child that has judged nothing before will do."""
+    prepares: bool = False
+    """It readies its child for others, and nobody waits for its outcome."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,8 @@ class Worker:
 
     pid: int
     ending: Ending | None = None
+    is_fresh = True
+    """It has judged nothing yet."""
 
     def __init__(self, ask: Ask, scratch: Path, *, between: str = "", close: Iterable[int]) -> None:
         """`between` is as for `Pool`. `close` are descriptors of the server. Raises
@@ -119,7 +123,7 @@ class Worker:
                 more, self._more = os.pipe2(os.O_CLOEXEC)
                 theirs.callback(os.close, more)
                 ours.callback(os.close, self._more)
-            self.job: Job | None = self._job(ask, first=True)
+            self.job: Job | None = self._job(ask)
             request = self._request(self.job)
             stdout, stderr, result = pipes
             seat = child.Seat(
@@ -149,7 +153,7 @@ class Worker:
         assert self._more is not None
         os.truncate(self.stack, 0)
         processes.forget_peak(self.pid)
-        self.job = self._job(ask, first=False)
+        self.job = self._job(ask)
         path = self.job.directory.with_suffix(".request")
         path.write_bytes(protocol.encode(_as_json(self._request(self.job))))
         # Short enough to never block: an idle child has read all that came before.
@@ -208,8 +212,10 @@ class Worker:
             else:
                 self.job.frame = frame
 
-    def _job(self, ask: Ask, *, first: bool) -> Job:
+    def _job(self, ask: Ask) -> Job:
         ask.attempts += 1
+        first = self.is_fresh
+        self.is_fresh = first and ask.prepares
         directory = self._scratch / f"{ask.identity}.{ask.attempts}"
         directory.mkdir(parents=True)
         return Job(ask, directory, first, linux.oom_kills(), time.monotonic())
