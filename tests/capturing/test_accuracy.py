@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import fx
@@ -9,6 +11,7 @@ from torch import fx
 from torchcrux.capturing.attributes import AttributeChecker
 from torchcrux.capturing.clones import clone_inputs
 from torchcrux.capturing.script import Ending
+from torchcrux.capturing.watched import CheckFailed, NotCompared, checked
 from torchcrux.oracle.failure import Kind
 
 pytestmark = pytest.mark.usefixtures("warm_start")
@@ -89,6 +92,18 @@ torch.manual_seed(0)
 torch.rand(3)
 assert torch.equal(torch.rand(2), compiled)
 """,
+    "defaults of the script's": """
+weight = torch.rand(4, 5, requires_grad=True)
+def f(x, n):
+    y = torch.sigmoid(x @ weight)
+    return y, y.argmax(), y.detach().half() * n, (x @ weight).to(torch.int32)
+torch.set_default_device("meta")
+torch.set_default_dtype(torch.float64)
+given = torch.rand(64, 4, dtype=torch.float32, device="cpu"), 3
+torch.compile(f, backend="inductor", dynamic=True)(*given)[0].sum().backward()
+torch.set_default_device(None)
+torch.set_default_dtype(torch.float32)
+""",
 }
 
 
@@ -115,6 +130,54 @@ def test_an_error_when_it_runs_stays_one(scripts):
     )
     assert (found.status, found.broken) == (0, ()), found
     assert found.case.failure.kind is Kind.RUNTIME_ERROR
+
+
+class Check:
+    """Calls the compiled graph, or fails, as its steps say."""
+
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def call(self, run, args):
+        for step in self.steps:
+            if isinstance(step, Exception):
+                raise step
+            result = run(*args)
+        return result
+
+
+def counted():
+    calls = []
+
+    def compiled(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise ZeroDivisionError("the third call")
+        return len(calls)
+
+    return compiled
+
+
+OURS = LookupError("ours")
+
+
+@pytest.mark.parametrize(
+    ("steps", "result", "noted"),
+    [((1,), 1, 0), ((1, OURS), 1, 1), ((1, 1, OURS), 1, 1), ((OURS,), 1, 1)],
+)
+def test_what_fails_in_a_check_itself_is_not_the_scripts(steps, result, noted):
+    errors = []
+    found = checked(Check(*steps), counted(), (), broken=lambda: errors.append(sys.exc_info()[1]))
+    assert found == result
+    assert errors == [OURS] * noted
+
+
+@pytest.mark.parametrize("error", [CheckFailed(None, (), 1), NotCompared("no", 1)])
+def test_what_a_check_finds_and_what_the_graph_raises_goes_on(error):
+    with pytest.raises(type(error)):
+        checked(Check(1, error), counted(), (), broken=pytest.fail)
+    with pytest.raises(ZeroDivisionError):
+        checked(Check(1, 1, 1), counted(), (), broken=pytest.fail)
 
 
 def test_clones_behave_as_the_originals():

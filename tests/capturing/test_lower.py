@@ -162,3 +162,12 @@ def test_a_level_of_vmap_is_one_call():
 def test_the_data_of_a_tensor_is_its_attribute():
     _, program = dynamo(lambda x: x.clone().data + 1, torch.ones(2))
     assert [node.target for node in program.calls] == ["clone", "builtins.getattr", "operator.add"]
+
+
+def test_a_call_comes_from_the_users_line_whatever_modes_there_are():
+    def function(x):
+        return torch.relu(x)
+
+    with torch.device("cpu"):
+        program = dynamo(function, torch.ones(2))[1]
+    assert program.calls[0].origin.code == "return torch.relu(x)"

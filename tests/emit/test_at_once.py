@@ -57,6 +57,7 @@ def test_the_whole_script():
         (Context(backward=True), {"accuracy": True}),  # it is asked for their gradients
         (Context(backward=True, weighted=True), {}),  # these are made in between
         (Context(grad=False), {}),  # they would be made in another mode
+        (Context(setup=("torch.set_default_dtype(torch.float64)",)), {}),  # or of another dtype
         (Context(around=("torch.autocast('cpu')",)), {}),
         (Context(), {"bound": Bound(SECONDS, 2.0)}),  # what it takes to make them is not measured
     ],
@@ -121,3 +122,12 @@ def test_inputs_of_a_backward_whose_gradients_nobody_asks_for():
 def test_only_a_definition_is_two_lines_below_the_imports(source, blank):
     text = lines(context=Context(backend=Backend("b", source=source)))
     assert text[: 2 + blank] == ["import torch", *[""] * blank, source.splitlines()[0]]
+
+
+def test_defaults_are_set_after_the_inputs_are_made():
+    setup = ("torch.use_deterministic_algorithms(True)", 'torch.set_default_device("meta")')
+    written = lines(context=Context(setup=setup))
+    order = [setup[0], "def f(x, y):", "x = torch.ones(1)", setup[1]]
+    places = [written.index(line) for line in order]
+    assert places == sorted(places)
+    assert written[places[-1] + 1].startswith("backend = ")

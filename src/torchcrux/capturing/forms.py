@@ -35,7 +35,7 @@ class Form:
 def form_of(tensor: torch.Tensor) -> Form:
     """How to get `tensor`, real or fake, from a dense one."""
     if _torch.is_inside_a_transform(tensor):
-        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype)
+        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype, device="cpu")
         return Form(dense, lost="a tensor inside of a transform of torch.func")
     if tensor.is_quantized:
         return _quantized(tensor)
@@ -47,7 +47,7 @@ def form_of(tensor: torch.Tensor) -> Form:
             dense = tensor.detach().to_dense()
         return Form(dense, f"{{}}.{_SPARSE[tensor.layout]}()")
     if tensor.layout is not torch.strided:
-        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype)
+        dense = torch.empty(_sizes(tensor), dtype=tensor.dtype, device="cpu")
         return Form(dense, lost=f"a {tensor.layout} tensor")
     try:
         whole = wrapped(tensor)
@@ -78,7 +78,10 @@ def _sizes(tensor: torch.Tensor) -> list[int]:
 
 def _quantized(tensor: torch.Tensor) -> Form:
     if is_fake(tensor) or tensor.qscheme() is not torch.per_tensor_affine:
-        return Form(torch.empty(_sizes(tensor)), lost="a quantized tensor")
+        return Form(
+            torch.empty(_sizes(tensor), dtype=torch.float32, device="cpu"),
+            lost="a quantized tensor",
+        )
     scale, zero = tensor.q_scale(), tensor.q_zero_point()
     made = f"torch.quantize_per_tensor({{}}, {scale!r}, {zero}, {tensor.dtype})"
     return Form(tensor.detach().dequantize(), made)

@@ -68,7 +68,7 @@ def _given(value: Any) -> Any:
 
 
 def _random(out: torch.Tensor, number: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(SEED + number)
+    generator = torch.Generator("cpu").manual_seed(SEED + number)
     dtype = torch.complex64 if out.is_complex() else torch.float32
-    made = torch.randn(tuple(out.shape), generator=generator, dtype=dtype)
+    made = torch.randn(tuple(out.shape), generator=generator, dtype=dtype, device="cpu")
     return made.to(dtype=out.dtype, device=out.device)

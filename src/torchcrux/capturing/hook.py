@@ -27,7 +27,7 @@ from torchcrux.capturing.marks import chain, described, is_marked, mark, marked_
 from torchcrux.capturing.records import Records
 from torchcrux.capturing.spelling import Spelling
 from torchcrux.capturing.standby import Standby, left_inputs
-from torchcrux.capturing.watched import Checker, CheckFailed, Graph, NotCompared, Stopped
+from torchcrux.capturing.watched import Checker, CheckFailed, Graph, NotCompared, Stopped, checked
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.fatal import During
@@ -243,7 +243,7 @@ class Watcher:
     def _checked(self, graph: Graph, compiled: Callable[..., Any], args: Sequence[Any]) -> Any:
         assert graph.check is not None
         try:
-            result = graph.check.call(compiled, args)
+            result = checked(graph.check, compiled, args, broken=self.records.broken)
         except CheckFailed as found:
             program, tensors = with_arguments(graph, found.inputs)
             if self._ours(self._wrong, graph, program, tensors, found) is None:

@@ -321,15 +321,17 @@ def tensors_of(
     return {name: tensor}
 
 
-_FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in ([^\n]*)\n\s*([^\n]*)')
 _SEGMENT = re.compile(r"\[['\"]?([^'\"\]]+)['\"]?\]")
 
 
 def _origin(node: fx.Node) -> Origin | None:
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    # A mode, such as that of a default device, stands between a call and who made it.
+    frames = [frame for frame in frames if frame[2] != "__torch_function__"]
     if not frames:
         return None
-    file, line, code = frames[-1]
+    file, line, _, code = frames[-1]
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed(stack.values()))[0] if stack else ""
     path = _SEGMENT.sub(r".\1", path).replace("._modules", "").strip(".")

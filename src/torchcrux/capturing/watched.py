@@ -74,5 +74,38 @@ class NotCompared(Exception):
     result: Any
 
 
+def checked(
+    check: CallCheck,
+    compiled: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    broken: Callable[[], None],
+) -> Any:
+    """The result of `check.call`. If something of the check itself fails, that of `compiled`, and
+    `broken` is called while the exception is handled: it is not one of the script's."""
+    first: list[Any] = []
+    raised: list[Exception] = []
+
+    def run(*given: Any) -> Any:
+        try:
+            result = compiled(*given)
+        except Exception as error:
+            raised.append(error)
+            raise
+        if not first:
+            first.append(result)
+        return result
+
+    try:
+        return check.call(run, args)
+    except (CheckFailed, NotCompared):
+        raise
+    except Exception as error:
+        if any(error is one for one in raised):
+            raise
+        broken()
+    return first[0] if first else compiled(*args)
+
+
 class Stopped(BaseException):
     """Ends the script once wrong numbers, or a compilation too slow, have been found."""

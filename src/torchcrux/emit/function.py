@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 from typing import TypeAlias
 
 from torchcrux.emit.calls import argument, expression, quoted, statement
@@ -61,7 +62,7 @@ def function(
     if probe is None and is_long(program):
         written = plain_lines(program.calls, names, around.writers)
         if written is not None:
-            if any(node.regions for node in program.calls):
+            if any(map(attrgetter("regions"), program.calls)):
                 pieces = zip(program.calls, written, strict=True)
                 written = _scoped([(node.regions, [line]) for node, line in pieces])
             last = f"return {', '.join([names[name] for name in program.outputs])}"

@@ -73,7 +73,8 @@ def script(
     else:
         backend, *calls = plain_call(program, context, names)
     once = context.calls == context.compilations == times == 1 and not context.marked
-    if once and not (accuracy or context.weighted or inner or bound):
+    setup, defaults = _split_defaults(context)
+    if once and not (accuracy or context.weighted or inner or bound or defaults):
         inputs, calls = handed_over([names[node.name] for node in program.inputs], inputs, calls)
     calls = _with_inner(calls, inner)
     if context.synchronized:
@@ -87,7 +88,7 @@ def script(
     inputs, calls = repeated(inputs, calls, context, times)
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
-    body = [*inputs, backend, *calls]
+    body = [*inputs, *defaults, backend, *calls]
     definitions = inlined(around.definitions)
     code = spelled_out([*definitions, *text])
     definitions, text = code[: len(definitions)], code[len(definitions) :]
@@ -101,7 +102,7 @@ def script(
         more, statements = _split_imports(setting)
         imports += more
         state += statements if len(statements) == 1 else ["", *statements, ""]
-    state += context.setup
+    state += setup
     if random or context.weighted:
         body.insert(0, "torch.manual_seed(0)")
     load = _load(program)
@@ -133,6 +134,7 @@ def probed(program: Program, context: Context, probe: str) -> str:
     each input and after each call."""
     names = variables(program)
     inputs, inner = _made(program, context, names)
+    setup, defaults = _split_defaults(context)
     calls = [f"{probe}({quoted(node.name)}, {names[node.name]})" for node in program.inputs]
     calls.append(f"f({arguments_of(program, names, changed_leaves(program, context))})")
     around = surroundings()
@@ -146,12 +148,13 @@ def probed(program: Program, context: Context, probe: str) -> str:
             "from safetensors.torch import load_file",
             *around.imports,
             *chain(*_registrations(program, context)),
-            *context.setup,
+            *setup,
             *around.definitions,
             *text,
             *_load(program),
             "torch.manual_seed(0)",
             *inputs,
+            *defaults,
             *_with_inner(enclosed(context, calls), inner),
             "",
         ]
@@ -180,6 +183,13 @@ def _with_inner(lines: list[str], inner: list[str]) -> list[str]:
         return lines
     at = next(i for i, line in enumerate(lines) if line.startswith("with torch.inference_mode("))
     return [*lines[: at + 1], *(f"    {line}" for line in inner), *lines[at + 1 :]]
+
+
+def _split_defaults(context: Context) -> tuple[list[str], list[str]]:
+    """The statements that set global state: those for the top of a script; and defaults of what
+    factories make, which are not meant for the inputs and stand after them."""
+    after = [line for line in context.setup if line.startswith("torch.set_default_")]
+    return [line for line in context.setup if line not in after], after
 
 
 def _environment(context: Context) -> list[str]:

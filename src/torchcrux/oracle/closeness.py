@@ -65,7 +65,7 @@ class Spread:
     @classmethod
     def of(cls, eager: torch.Tensor, compiled: torch.Tensor, reference: torch.Tensor) -> Spread:
         eps = torch.finfo(eager.dtype).eps
-        squares, counts, worst = (torch.zeros(_EXPONENTS, dtype=torch.float64) for _ in range(3))
+        squares, counts, worst = torch.zeros(3, _EXPONENTS, dtype=torch.float64, device="cpu")
         self = cls(squares, counts, worst)
         for part in chunks(eager, compiled, reference):
             one, two, known = map(widened, part)

@@ -167,7 +167,8 @@ def _shortest(dense: Any) -> list[float]:
         if not left:
             break
         rounded = [float(f"{values[i]:.{digits}g}") for i in left]
-        there = torch.tensor(rounded, dtype=torch.float64).to(dense.dtype).to(torch.float64)
+        there = torch.tensor(rounded, dtype=torch.float64, device="cpu")
+        there = there.to(dense.dtype).to(torch.float64)
         same = (there == wide[left]).tolist()
         for i, value, exact in zip(left, rounded, same, strict=True):
             if exact:

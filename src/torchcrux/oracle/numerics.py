@@ -198,8 +198,8 @@ def _numbers(
     if isinstance(truth, torch.Tensor) and truth.numel() == 1:
         truth = truth.item()
     fits = isinstance(truth, (int, float)) or (isinstance(truth, complex) and wide.is_complex)
-    known = torch.tensor(truth, dtype=wide) if fits else None
-    one, two = torch.tensor(eager, dtype=wide), torch.tensor(compiled, dtype=wide)
+    known = torch.tensor(truth, dtype=wide, device="cpu") if fits else None
+    one, two = (torch.tensor(number, dtype=wide, device="cpu") for number in (eager, compiled))
     return _values(index, one, two, known, limits)
 
 

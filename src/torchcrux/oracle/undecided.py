@@ -59,8 +59,9 @@ def moved(value: Any, seed: int) -> Any:
         return copy.requires_grad_(value.requires_grad)
     eps = torch.finfo(copy.dtype).eps
     most = _UNITS if eps < 1e-5 else 1
-    generator = torch.Generator().manual_seed(seed)
-    steps = torch.randint(-most, most + 1, copy.shape, generator=generator).to(copy.device)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    steps = torch.randint(-most, most + 1, copy.shape, generator=generator, device="cpu")
+    steps = steps.to(copy.device)
     return (copy * (1 + steps * eps).to(copy.dtype)).requires_grad_(value.requires_grad)
 
 
