@@ -37,6 +37,12 @@ f = torch.compile(lambda x: x * 2, backend=backend, dynamic=True)
 f(torch.ones(3)); f(torch.ones(4)); f(torch.ones(5))
 print("not reached")
 """,
+    "a default device": """
+torch.set_default_device("meta")
+f = torch.compile(lambda x: torch.relu(x) * 2, backend="relu_accuracy_error_TESTING_ONLY")
+f(torch.ones(3, device="cpu"))
+print("not reached")
+""",
     "a swallowing script": """
 f = torch.compile(lambda x: torch.relu(x) * 2, backend="relu_accuracy_error_TESTING_ONLY")
 try:
