@@ -27,6 +27,7 @@ from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.scattered import kept_inputs
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
+from torchcrux.program.checks import without_checks
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
 
@@ -156,6 +157,9 @@ class Reducer:
                 instead = refused.answer
                 if self._adopts(instead):
                     return self._cut(captured)
+        unchecked = without_checks(captured.program)
+        if unchecked is not captured.program:
+            return self._cut(replace(captured, program=unchecked))
         part = None if self.only_hints or self.unkept else self._part(captured)
         if part is None:
             raise NotReproduced(_what_instead(instead))

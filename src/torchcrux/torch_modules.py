@@ -11,3 +11,5 @@ EVAL_FRAME = "torch._dynamo.eval_frame"
 DYNAMO_CONFIG = "torch._dynamo.config"
 INDUCTOR_CONFIG = "torch._inductor.config"
 FUNCTORCH_CONFIG = "torch._functorch.config"
+COMPILED_IN_EAGER = ("torch._higher_order_ops.", "torch.nn.attention.")
+"""Beginnings of the names of modules whose operators call `torch.compile` in eager."""

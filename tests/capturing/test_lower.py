@@ -12,6 +12,7 @@ from torch import fx
 
 from torchcrux.capturing.lower import lower
 from torchcrux.capturing.spelling import Spelling
+from torchcrux.program.checks import without_checks
 from torchcrux.program.graph import to_graph_module
 from torchcrux.program.ir import Body, Op, Ref
 from torchcrux.program.serial import program_from_json, program_to_json
@@ -171,3 +172,34 @@ def test_a_call_comes_from_the_users_line_whatever_modes_there_are():
     with torch.device("cpu"):
         program = dynamo(function, torch.ones(2))[1]
     assert program.calls[0].origin.code == "return torch.relu(x)"
+
+
+def test_sizes_that_nobody_uses_are_left_out():
+    def function(x, y, p):
+        def wide():
+            return torch.ones(2, x.shape[0])
+
+        def narrow():
+            return torch.zeros(2, y.shape[0])
+
+        return torch.cond(p, wide, narrow) * 2
+
+    torch._dynamo.reset()
+    programs = []
+
+    def keep(gm, inputs):
+        programs.append(lower(gm, inputs).program)
+        return gm
+
+    compiled = torch.compile(function, backend=keep, fullgraph=True, dynamic=True)
+    compiled(torch.ones(3), torch.ones(4), torch.tensor(True))
+    (program,) = programs
+    bodies = [arg.program for call in program.calls for arg in call.args if isinstance(arg, Body)]
+    told = [[call.target.rpartition(".")[2] for call in body.calls] for body in bodies]
+    assert told == [["size", "ones"], ["size", "zeros"]]
+    assert "torch.ops.aten._assert_scalar.default" in [call.target for call in program.calls]
+    assert [call.target.rpartition(".")[2] for call in without_checks(program).calls] == [
+        "cond",
+        "getitem",
+        "mul",
+    ]

@@ -335,3 +335,11 @@ def test_what_may_be_rounding_does_not_hide_a_later_gross_error():
     rounded = eager * (1 + 1e-5)
     assert compare([eager] * 3, [rounded, eager.flip(0), rounded]).index == 1
     assert compare([eager] * 3, [eager, rounded, rounded]).index == 1
+
+
+def test_a_tensor_whose_memory_is_too_short_has_other_values():
+    whole, short = torch.ones(3), torch.ones(3)
+    short.untyped_storage().resize_(8)
+    found = compare([whole], [short], [whole.double()])
+    assert (found.attribute, found.compiled) == ("values", "one beyond the end of its memory")
+    assert compare([whole[:0]], [short[:0]]) is None

@@ -53,3 +53,26 @@ def test_what_is_written_to_is_returned_by_the_call_that_writes():
     start = draft({"x": (2,)}, [("y", "add_", ["%x", 1.0])], outputs=("x",))
     left = minimal(start, lambda p: bool(calls(p, "add_")))
     assert left.function == ["return x.add_(1.0)"]
+
+
+def test_what_has_a_sign_is_written_with_it():
+    start = draft(
+        {"x": (3,), "y": (3,)},
+        [("a", "torch.add", ("%x", "%y")), ("b", "pow", ("%a", 2)), ("c", "torch.neg", ("%b",))],
+    )
+    left = minimal(start, lambda program: len(program.calls) == 3)
+    assert left.function == ["return -((x + x) ** 0)"]
+
+
+def test_but_not_where_only_the_method_fails():
+    start = draft({"x": (3,)}, [("y", "mul", ("%x", 2))])
+    left = minimal(
+        start, lambda program: bool(calls(program, "mul")) and "operator" not in str(program)
+    )
+    assert left.function == ["return x.mul(0)"]
+
+
+def test_an_argument_that_a_sign_has_not_keeps_the_function():
+    start = draft({"x": (3,)}, [("y", "torch.div", ("%x", "%x"), {"rounding_mode": "floor"})])
+    left = minimal(start, lambda program: any(call.kwargs for call in program.calls))
+    assert left.function == ['return torch.div(x, x, rounding_mode="floor")']

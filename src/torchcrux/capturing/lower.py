@@ -19,6 +19,7 @@ from torchcrux.capturing.subclasses import stored_tensors
 from torchcrux.capturing.transforms import joined
 from torchcrux.emit.bodies import why_not
 from torchcrux.program import spec as specs
+from torchcrux.program.checks import used
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Origin, Program, Ref, Region, Slice
 
 
@@ -40,6 +41,10 @@ def lower(
     """Lower `gm`. `example_inputs` match its placeholders in order; fake tensors and symbolic
     integers are taken by their hints."""
     return _Lowering(inline_modules(gm), spelling or Spelling()).run(example_inputs)
+
+
+_SIZES = {"torch.ops.aten.sym_size.int": "size", "torch.ops.aten.sym_stride.int": "stride"}
+"""What Dynamo makes of the methods of these names."""
 
 
 @dataclass
@@ -71,7 +76,7 @@ class _Lowering:
                 case _:
                     if not self._scope(node):
                         self.nodes.append(self._call(node))
-        self.nodes = joined(inputs, self.nodes, outputs)
+        self.nodes = used(joined(inputs, self.nodes, outputs), outputs)
         known = {node.name for node in (*inputs, *self.nodes)}
         nodes = (*inputs, *self.nodes)
         program = Program(nodes, tuple(name for name in outputs if name in known))
@@ -133,12 +138,14 @@ class _Lowering:
         obstacle = None
         args: tuple[Arg, ...] = ()
         kwargs: tuple[tuple[str, Arg], ...] = ()
-        target = str(node.target)
+        target, method = str(node.target), node.op == "call_method"
         try:
             args = tuple(self._argument(arg) for arg in node.args)
             kwargs = tuple((key, self._argument(value)) for key, value in node.kwargs.items())
             if node.op == "call_function":
                 target = self.spelling.of(node.target)
+                method = target in _SIZES
+                target = _SIZES.get(target, target)
                 if target in ATTRIBUTES:
                     target, args = "builtins.getattr", (*args, ATTRIBUTES[target])
             elif node.op != "call_method":
@@ -147,7 +154,7 @@ class _Lowering:
             obstacle = str(reason.args[0])
         made = Node(
             node.name,
-            Op.METHOD if node.op == "call_method" else Op.FUNCTION,
+            Op.METHOD if method else Op.FUNCTION,
             target,
             args,
             kwargs,

@@ -6,14 +6,15 @@ operands. Here the bodies become functions again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from torchcrux.emit.autograd import autograd_function, is_autograd_function
 from torchcrux.emit.calls import argument
 from torchcrux.emit.function import Around, Written, given, nested
 from torchcrux.program.ir import Atom, Body, Node, Ref
+from torchcrux.program.spec import Number
 
 Names: TypeAlias = Mapping[str, str]
 
@@ -63,11 +64,26 @@ def _keywords(node: Node, names: Names) -> list[str]:
 
 
 def _cond(node: Node, names: Names, around: Around) -> Written:
+    """Its operands are tensors: a function refers to a number where it is defined."""
     predicate, yes, no, operands = _operands(node)
-    first, on_true = given("true_fn", yes, around)
-    second, on_false = given("false_fn", no, around)
-    parts = (argument(predicate, names), on_true, on_false, argument(tuple(operands), names))
+    bodies = (yes.program.inputs, no.program.inputs)
+    numbers = [
+        any(isinstance(body[i].spec, Number) for body in bodies) for i in range(len(operands))
+    ]
+    order = sorted(range(len(operands)), key=numbers.__getitem__)
+    free = _texts([operands[i] for i in order if numbers[i]], names)
+    given_to = tuple(operands[i] for i in order if not numbers[i])
+    first, on_true = given("true_fn", _reordered(yes, order), around, free)
+    second, on_false = given("false_fn", _reordered(no, order), around, free)
+    parts = (argument(predicate, names), on_true, on_false, argument(given_to, names))
     return [*first, *second], f"torch.cond({', '.join(parts)})"
+
+
+def _reordered(body: Body, order: Sequence[int]) -> Body:
+    """`body` with its inputs in another order."""
+    inputs = [body.program.inputs[i] for i in order]
+    nodes = (*inputs, *body.program.calls)
+    return replace(body, program=replace(body.program, nodes=nodes))
 
 
 def _while_loop(node: Node, names: Names, around: Around) -> Written:

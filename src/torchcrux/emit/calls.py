@@ -76,7 +76,7 @@ def expression(node: Node, names: Mapping[str, str]) -> str:
         return f"{_operand(args[0])}.{node.target}({', '.join(args[1:] + keywords)})"
     name = node.target.removeprefix("operator.")
     if name != node.target and not keywords:
-        if name == "pow" and len(args) == 2 and _is_simple(args[0]) and _is_simple(args[1], "-"):
+        if name == "pow" and len(args) == 2 and is_simple(args[0]) and is_simple(args[1], "-"):
             return f"{args[0]}**{args[1]}"
         if name in _BINARY and len(args) == 2:
             return f"{_operand(args[0])} {_BINARY[name]} {_operand(args[1])}"
@@ -123,7 +123,7 @@ def function(target: str) -> str:
     return target.removeprefix("builtins.")
 
 
-def _is_simple(text: str, sign: str = "") -> bool:
+def is_simple(text: str, sign: str = "") -> bool:
     """Whether ``ruff format`` puts no spaces around ``**`` next to `text`: a name or a number,
     which may begin with `sign`."""
     return text.removeprefix(sign).replace(".", "").replace("_", "").isalnum()

@@ -7,7 +7,7 @@ import io
 import re
 import tokenize
 
-from torchcrux.emit.calls import is_primary
+from torchcrux.emit.calls import is_primary, is_simple
 
 WIDTH = 72
 """A line that would become longer, without its indent, is easier to read as two."""
@@ -56,8 +56,19 @@ def _joined(lines: list[str], at: int) -> str | None:
     )
     if not (alone or is_primary(value) or _is_factor(value, before, after)):
         value = f"({value})"
+    if not is_simple(value):
+        before, after = _spaced_power(before, after)
     joined = text[: takes.end()] + before + value + after
     return joined if len(joined) - len(takes[1]) <= WIDTH else None
+
+
+def _spaced_power(before: str, after: str) -> tuple[str, str]:
+    """What stands around an operand that is no longer a name, with spaces around ``**``."""
+    if before.endswith("**"):
+        before = f"{before.removesuffix('**')} ** "
+    if after.startswith("**"):
+        after = f" ** {after.removeprefix('**')}"
+    return before, after
 
 
 def _taking(line: str) -> re.Match[str] | None:

@@ -18,7 +18,8 @@ from torchcrux.oracle import fatal
 from torchcrux.oracle.compiling import own_compiler
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.fatal import During
-from torchcrux.oracle.judge import Verdict, do_not_compile, execute
+from torchcrux.oracle.judge import Verdict, execute
+from torchcrux.oracle.uncompiled import uncompiled
 from torchcrux.run.task import Outcome, Status
 
 BEGUN, EAGER_RAN, COMPILING, RUNNING = "begun", "eager ran", "compiling", "running"
@@ -36,7 +37,6 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _judged(payload: Mapping[str, Any]) -> dict[str, Any]:
-    import torch
 
     from torchcrux.oracle.data import lay_data
 
@@ -50,12 +50,10 @@ def _judged(payload: Mapping[str, Any]) -> dict[str, Any]:
 
         step(BEGUN)
         with _limited(payload["limit"]):
-            original = torch.compile
-            torch.compile = do_not_compile
             try:
-                _, eager = execute(payload["text"], path)
+                with uncompiled():
+                    _, eager = execute(payload["text"], path)
             finally:
-                torch.compile = original
                 faulthandler.cancel_dump_traceback_later()
             raised = "" if eager is None else eager.exceptions[0][0]
             if raised != payload["eager"]:

@@ -20,6 +20,7 @@ from torchcrux.oracle.cost import says_costly
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.signature import why_different
+from torchcrux.oracle.uncompiled import uncompiled
 
 if TYPE_CHECKING:
     from torchcrux.oracle.numerics import Mismatch
@@ -50,7 +51,6 @@ def judge(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _judged(payload: Mapping[str, Any]) -> dict[str, Any]:
-    import torch
 
     from torchcrux.oracle.data import lay_data
 
@@ -72,12 +72,8 @@ def _judged(payload: Mapping[str, Any]) -> dict[str, Any]:
         )
 
     def without_compiler() -> Failure | None:
-        original = torch.compile
-        torch.compile = do_not_compile
-        try:
+        with uncompiled():
             return execute(payload["text"], path)[1]
-        finally:
-            torch.compile = original
 
     failure: Failure | None
     eager = without_compiler() if expected.stops_device else None
@@ -306,8 +302,3 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, (tuple, list)):
         return [leaf for item in value for leaf in _leaves(item)]
     return [value]
-
-
-def do_not_compile(model: Any = None, **_: Any) -> Any:
-    """`torch.compile` as if there were none."""
-    return model if model is not None else (lambda function: function)

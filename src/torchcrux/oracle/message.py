@@ -14,6 +14,7 @@ _NOTE = re.compile(
     | from\ user\ code: | Found\ from\ : | For\ more\ details\ about\ this\ graph\ break
     | Search\ for\ `\w+'\ in\ https?:// | (?:CUDA|HIP|XPU)\ kernel\ errors\ might\ be
     | For\ debugging\ consider\ passing | Compile\ with\ `TORCH_USE_
+    | Exception\ raised\ from\ \S+\ at\  | C\+\+\ CapturedTraceback:
     )""",
     re.MULTILINE | re.VERBOSE,
 )

@@ -171,6 +171,8 @@ def _leaf(
             one, two = _attribute(eager, name), _attribute(compiled, name)
             if one != two:
                 return Mismatch(index, name, str(one), str(two))
+        if _ends_outside(compiled) and not _ends_outside(eager):
+            return Mismatch(index, "values", "a tensor", "one beyond the end of its memory")
         return _values(index, eager.detach(), compiled.detach(), truth, tolerance, rough)
     if type(eager) is not type(compiled):
         return Mismatch(index, "type", type(eager).__name__, type(compiled).__name__)
@@ -179,6 +181,16 @@ def _leaf(
     if bool(eager == compiled):
         return None
     return Mismatch(index, "values", repr(eager), repr(compiled), count=1, total=1, first=0)
+
+
+def _ends_outside(tensor: torch.Tensor) -> bool:
+    """Whether the memory of `tensor` is too short for it: nothing can read it then."""
+    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
+    if not plain or tensor.layout is not torch.strided or not tensor.numel():
+        return False
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    last = tensor.storage_offset() + sum((size - 1) * step for size, step in pairs)
+    return (last + 1) * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def _numbers(
