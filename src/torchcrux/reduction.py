@@ -78,15 +78,20 @@ class Reducer:
         one."""
         self.oracle.on_answer = self._remember
         draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
-        changed, guessed = True, False
-        while changed:
+        guessed = False
+        while True:
             before = draft
             for one in self.passes:
                 if type(one) in GUESSED and not guessed:
                     draft, guessed = self._guess(draft), True
                 draft = self._pass(one, draft)
-            changed = draft != before
-        self.certify(draft)
+            if draft != before:
+                continue
+            rank = self._rank
+            self.certify(draft)
+            if self._rank == rank or self.best is None:
+                break
+            draft = self.best  # one more step, that no pass has tried
         self.oracle.settle()
         return draft
 
