@@ -1,7 +1,11 @@
 """Inputs that share memory keep doing so only where it matters."""
 
+import re
+
 from quality_kit import draft, minimal
 
+from torchcrux.emit.script import script
+from torchcrux.program.context import Context
 from torchcrux.program.spec import Tensor
 
 
@@ -41,3 +45,61 @@ def test_an_offset_that_matters_stays():
     start = draft({"x": Tensor((4,), offset=3)}, [("y", "torch.sin", ("%x",))])
     left = minimal(start, lambda program: program.inputs[0].spec.offset)
     assert left.inputs == ["x = torch.ones(2)[1:2]"]
+
+
+def in_rows(shape, offset):
+    return Tensor(shape, memory="x", offset=offset)
+
+
+WHOLE = Tensor((5, 6), memory="x", base=True)
+
+
+def viewed(**views):
+    calls = [
+        ("a", "add_", ("%x", 1)),
+        *((f"s{i}", "torch.sin", (f"%{name}",)) for i, name in enumerate(views)),
+    ]
+    outputs = [f"s{i}" for i in range(len(views))]
+    return draft({**views, "x": WHOLE}, calls, outputs)
+
+
+def within(program):
+    x, y = (program.by_name.get(name) for name in "xy")
+    shared = x and y and x.spec.base and y.spec.memory == x.spec.memory
+    return shared and "a" in program.by_name and 0 < y.spec.offset < x.spec.elements
+
+
+def test_a_view_of_an_input_is_written_as_one():
+    left = minimal(viewed(y=in_rows((4, 6), 6)), within)
+    assert left.inputs == ["x = torch.ones(2)", "y = x[1:]"]
+
+
+def test_the_views_of_one_input():
+    views = {
+        "rows": in_rows((2, 6), 12),
+        "row": in_rows((6,), 24),
+        "part": in_rows((3,), 7),
+        "columns": Tensor((5, 2), strides=(6, 1), memory="x", offset=1),
+    }
+    text = script(viewed(**views).program, Context())
+    assert [line.partition(" = ")[2] for line in text.splitlines() if re.match(r"\w+ = ", line)][
+        :5
+    ] == [
+        "torch.randn(5, 6)",
+        "x2[2:4]",
+        "x2[4]",
+        "x2.view(-1)[7:10]",
+        "x2.as_strided((5, 2), (6, 1), 1)",
+    ]
+
+
+def test_a_copy_of_an_input_has_views_as_well():
+    text = script(viewed(y=in_rows((4, 6), 6)).program, Context(changes=True), accuracy=True)
+    lines = text.splitlines()
+    at = lines.index("expected = f(*inputs), inputs")
+    assert lines[at - 1] == "inputs = copy.deepcopy([x, y])"
+    assert lines[at + 1 : at + 4] == [
+        "base = y.clone()",
+        "inputs = [base[1:], base]",
+        "actual = torch.compile(f, backend=backend)(*inputs), inputs",
+    ]

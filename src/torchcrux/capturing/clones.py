@@ -13,11 +13,30 @@ from torchcrux.capturing.subclasses import rebuilt
 
 def clone_inputs(values: Sequence[Any]) -> list[Any]:
     """Copy tensors with their strides, dtype, requires_grad and leafness; inputs that share memory
-    share memory in the copy. Other values are handed through."""
+    share memory in the copy, and a view of another input is one in the copy, too. Other values are
+    handed through."""
     storages: dict[tuple[torch.device, int], torch.Tensor] = {}
-    return [
+    copies = [
         _clone(value, storages) if isinstance(value, torch.Tensor) else value for value in values
     ]
+    for i, value in enumerate(values):
+        base = base_among(value, values)
+        if base is not None:
+            copies[i] = copies[base].as_strided(
+                value.size(), value.stride(), value.storage_offset()
+            )
+    return copies
+
+
+def base_among(value: Any, values: Sequence[Any]) -> int | None:
+    """The position of the tensor among `values` that `value` is a view of; None as well if there is
+    more to it than its place in memory."""
+    if not _is_part(value) or value.is_inference() or not value._is_view():
+        return None
+    found = next((i for i, one in enumerate(values) if one is value._base), None)
+    if found is None or not _is_part(values[found]) or values[found].dtype is not value.dtype:
+        return None
+    return found
 
 
 def _clone(
@@ -86,6 +105,8 @@ def converted(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]
 
 def _is_part(value: Any) -> bool:
     """Whether it may be a part of memory that several plain tensors share."""
+    if not isinstance(value, torch.Tensor):
+        return False
     plain = type(value) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
     if not plain or value.layout is not torch.strided or value.is_quantized:
         return False

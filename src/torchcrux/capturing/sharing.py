@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from torchcrux.capturing.clones import base_among
 from torchcrux.capturing.forms import is_fake
 from torchcrux.program.ir import Program
 from torchcrux.program.spec import Tensor
@@ -26,11 +27,13 @@ def with_memory(program: Program, tensors: Mapping[str, torch.Tensor]) -> Progra
             groups.setdefault((tensor.device, tensor.dtype, place), []).append(node.name)
     changes = {}
     for names in groups.values():
-        for name in names:
+        bases = {base_among(tensors[name], [tensors[one] for one in names]) for name in names}
+        (base,) = bases - {None} if len(bases) == 2 else (None,)
+        for i, name in enumerate(names):
             node = program.by_name[name]
             memory = names[0] if len(names) > 1 else ""
             offset = int(tensors[name].storage_offset())
             if isinstance(node.spec, Tensor) and (memory or offset):
-                spec = replace(node.spec, memory=memory, offset=offset)
+                spec = replace(node.spec, memory=memory, offset=offset, base=i == base)
                 changes[name] = replace(node, spec=spec)
     return program.replace_nodes(changes) if changes else program

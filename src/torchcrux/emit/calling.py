@@ -9,7 +9,7 @@ from torchcrux.emit.calls import argument, quoted
 from torchcrux.emit.flow import written
 from torchcrux.emit.gradients import backward, gradients, several, weights
 from torchcrux.emit.layout import WIDTH
-from torchcrux.emit.memory import sharing
+from torchcrux.emit.memory import copied_with_views, sharing
 from torchcrux.emit.random import draws_random
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Backend, Context
@@ -158,7 +158,17 @@ def compared_call(
         if shared:
             inputs = f"inputs = copy.deepcopy([{arguments_of(program, names, ())}])"
         lines = [inputs, *seed, "expected = f(*inputs), inputs"]
-        lines += [inputs, *seed, f"actual = {_call(context, '*inputs')}, inputs"]
+        copies, again = copied_with_views(program, names)
+        if copies:  # a deep copy is no view
+            texts = [
+                again.get(node.name)
+                or (_copied(node, names[node.name]) if node.name in changed else names[node.name])
+                for node in program.inputs
+            ]
+            lines += [*copies, f"inputs = [{', '.join(texts)}]"]
+        else:
+            lines.append(inputs)
+        lines += [*seed, f"actual = {_call(context, '*inputs')}, inputs"]
         return [backend, *enclosed(context, lines), compare]
     call = _call(context, arguments)
     at_once = compare.replace("actual", call).replace("expected", f"f({arguments})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from torchcrux.emit.inputs import Unmakeable, factory
@@ -37,13 +38,77 @@ def placed(program: Program, names: Mapping[str, str]) -> tuple[list[str], dict[
             ((node, spec),) = group
             found[node.name] = _at(factory(whole), spec) + _rest(node, spec)
             continue
-        name, number = BASE, 1
-        while name in names.values() or any(line.startswith(f"{name} =") for line in lines):
-            name, number = f"{BASE}_{number}", number + 1
+        base = base_of(group)
+        if base is not None:
+            for node, spec in group:
+                found[node.name] = (
+                    factory(_alone(node, spec)) + ".clone()" * (node.value is Value.STORED)
+                    if node.name == base.name
+                    else _view(names[base.name], group, base, spec)
+                )
+            continue
+        name = _unused(BASE, [*names.values(), *(line.partition(" = ")[0] for line in lines)])
         lines.append(f"{name} = {factory(whole)}")
         for node, spec in group:
             found[node.name] = _at(name, spec) + _rest(node, spec)
     return lines, found
+
+
+def copied_with_views(
+    program: Program, names: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """The lines that copy inputs which others are views of, and the expressions for the copies and
+    for the same views of these."""
+    lines: list[str] = []
+    found: dict[str, str] = {}
+    for group in sharing(program):
+        base = base_of(group)
+        if base is not None:
+            name = _unused(BASE, [*names.values(), *found.values()])
+            lines.append(f"{name} = {names[base.name]}.clone()")
+            for node, spec in group:
+                found[node.name] = name if node is base else _view(name, group, base, spec)
+    return lines, found
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    found, number = name, 1
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    return found
+
+
+def base_of(group: Group) -> Node | None:
+    """The input that the others are views of, if these are in it and have no values of their own
+    besides."""
+    bases = [(node, spec) for node, spec in group if spec.base]
+    if len(bases) != 1 or len(group) == 1:
+        return None
+    ((base, whole),) = bases
+    end = max(spec.offset + extent(spec) for _, spec in group)
+    if whole.offset or not whole.is_contiguous or extent(whole) < end:
+        return None
+    alike = all((one.dtype, one.device) == (whole.dtype, whole.device) for _, one in group)
+    return base if alike and not any(spec.requires_grad for _, spec in group) else None
+
+
+def _alone(node: Node, spec: Tensor) -> Node:
+    return replace(node, spec=replace(spec, memory="", offset=0, base=False))
+
+
+def _view(name: str, group: Group, base: Node, spec: Tensor) -> str:
+    """A view of the input called `name`: some of its rows, one of them, or what is needed."""
+    shape = next(one.shape for node, one in group if node is base)
+    row = math.prod(shape[1:])
+    if spec.is_contiguous and shape and row and spec.offset % row == 0:
+        first = spec.offset // row
+        if spec.shape == shape[1:]:
+            return f"{name}[{first}]"
+        if spec.shape[1:] == shape[1:] and len(spec.shape) == len(shape):
+            last = first + spec.shape[0]
+            return f"{name}[{first or ''}:{last if last < shape[0] else ''}]"
+    flat = name if len(shape) == 1 or not spec.is_contiguous else f"{name}.view(-1)"
+    return _at(flat, spec)
 
 
 def extent(spec: Tensor) -> int:

@@ -167,7 +167,8 @@ def _made(
     """The lines that make the inputs; apart, those that stand in inference mode."""
     outer, expressions = placed(program, names)
     inner: list[str] = []
-    for node in program.inputs:
+    # A view stands after what it is one of.
+    for node in sorted(program.inputs, key=lambda node: not getattr(node.spec, "base", False)):
         line = f"{names[node.name]} = {expressions.get(node.name) or factory(node)}"
         if context.inference and any(spec.inference for spec in tensors(node.spec)):
             inner.append(line + ".clone()" * (node.value is Value.STORED))

@@ -223,6 +223,7 @@ def _with_facts(node: Node, found: Mapping[str, Any]) -> Node:
             symbols=node.spec.symbols,
             memory=node.spec.memory,
             offset=node.spec.offset,
+            base=node.spec.base,
         )
     elif isinstance(spec, specs.Number) and isinstance(node.spec, specs.Number):
         spec = replace(spec, symbol=node.spec.symbol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -57,8 +58,9 @@ class Sharing:
                     names = " and ".join(name for name, _ in moved)
                     yield Place(moved, True, f"{names} at the beginning of their memory")
                 ends = {spec.offset + extent(spec) for _, spec in group}
+                rows = [math.prod(spec.shape[1:]) for _, spec in group if spec.base]
                 for node, spec in group:
-                    for offset in sorted({0, 1} | ends):
+                    for offset in sorted({0, *(rows or [1])} | ends):
                         if offset < spec.offset:
                             words = f"{node.name} at offset {offset} instead of {spec.offset}"
                             yield Place(((node.name, offset),), True, words)

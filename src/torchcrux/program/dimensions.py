@@ -64,9 +64,36 @@ def assigned(program: Program, changes: Changes) -> Program:
     by_node: dict[str, dict[Path, int]] = {}
     for place, value in changes.items():
         by_node.setdefault(place.node, {})[place.path] = value
-    return program.replace_nodes(
-        {name: _with(program.by_name[name], wanted) for name, wanted in by_node.items()}
-    )
+    changed = {name: _with(program.by_name[name], wanted) for name, wanted in by_node.items()}
+    return program.replace_nodes({**changed, **_moved(program, changed)})
+
+
+def _moved(program: Program, changed: Mapping[str, Node]) -> dict[str, Node]:
+    """Views of inputs that are `changed`: they begin at the same element of what they are views
+    of."""
+    moved = {}
+    for node in changed.values():
+        old, new = program.by_name[node.name].spec, node.spec
+        if not (isinstance(new, Tensor) and isinstance(old, Tensor) and new.base):
+            continue
+        for other in program.inputs:
+            view = changed.get(other.name, other)
+            spec = view.spec
+            if isinstance(spec, Tensor) and spec.memory == new.memory and spec.offset:
+                offset = _offset(spec.offset, old.shape, new.shape)
+                moved[other.name] = replace(view, spec=replace(spec, offset=offset))
+    return moved
+
+
+def _offset(offset: int, old: tuple[int, ...], new: tuple[int, ...]) -> int:
+    """Where the element at `offset` of a contiguous tensor is when it has another shape, or the
+    last one that there is in a dimension that ends before."""
+    place, step = 0, 1
+    for had, has in zip(reversed(old), reversed(new), strict=True):
+        offset, index = divmod(offset, had) if had else (0, 0)
+        place += min(index, max(has - 1, 0)) * step
+        step *= has
+    return place
 
 
 def _with(node: Node, wanted: Mapping[Path, int]) -> Node:

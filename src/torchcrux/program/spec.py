@@ -24,7 +24,8 @@ class Tensor:
     A subclass around other tensors has these as `parts`, by the attributes that hold them; `form`
     is then as in `program.wrapping`.
 
-    Inputs that share memory have the same `memory`, and all begin at the `offset` in theirs.
+    Inputs that share memory have the same `memory`, and all begin at the `offset` in theirs. If the
+    others are views of one of them, that one is the `base`.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +44,7 @@ class Tensor:
     lost: str = ""
     memory: str = ""
     offset: int = 0
+    base: bool = False
     parts: tuple[tuple[str, Tensor], ...] = ()
 
     @property
