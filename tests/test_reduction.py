@@ -177,6 +177,42 @@ def test_of_a_guess_that_is_refused_what_is_granted_is_found_all_the_same():
     assert reducer.minimal
 
 
+@dataclass(frozen=True)
+class Halved:
+    """An input of half as many rows."""
+
+    rows: int
+
+    def apply(self, draft):
+        if draft.program.inputs[0].spec.shape[0] != self.rows:
+            return draft
+        spec = Tensor((self.rows // 2, 32, 8))
+        return draft.with_nodes(**{n.name: replace(n, spec=spec) for n in draft.program.inputs})
+
+
+class Shy:
+    """A pass that finds nothing, and whose neighbours fail all the same."""
+
+    name = summary = example = "shy"
+
+    def edits(self, draft):
+        return iter(())
+
+    def search(self, draft, runs):
+        yield from ()
+        return draft
+
+    def neighbours(self, draft, runs):
+        rows = draft.program.inputs[0].spec.shape[0]
+        return [Halved(rows)] if rows > 1 else []
+
+
+def test_what_only_the_certificate_has_found_is_taken():
+    final, _, reducer = reduced(large(), lambda draft: True, passes=[Shy()])
+    assert [node.spec.shape[0] for node in final.program.inputs] == [1, 1]
+    assert reducer.minimal
+
+
 def test_the_same_questions_whatever_the_number_of_workers():
     draft = residual(100, c7="torch.relu", c70="torch.tanh")
     runs = [reduced(draft, keeps("torch.relu", "torch.tanh"))[1].asked for _ in range(2)]

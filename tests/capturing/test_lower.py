@@ -12,7 +12,9 @@ from torch import fx
 
 from torchcrux.capturing.lower import lower
 from torchcrux.capturing.spelling import Spelling
+from torchcrux.emit.script import script
 from torchcrux.program.checks import without_checks
+from torchcrux.program.context import Context
 from torchcrux.program.graph import to_graph_module
 from torchcrux.program.ir import Body, Op, Ref
 from torchcrux.program.serial import program_from_json, program_to_json
@@ -198,6 +200,9 @@ def test_sizes_that_nobody_uses_are_left_out():
     told = [[call.target.rpartition(".")[2] for call in body.calls] for body in bodies]
     assert told == [["size", "ones"], ["size", "zeros"]]
     assert "torch.ops.aten._assert_scalar.default" in [call.target for call in program.calls]
+    text = script(without_checks(program), Context(dynamic=True)).replace('"inductor"', '"eager"')
+    assert re.search(r"torch.cond\(\w+, true_fn, false_fn, \(\w+, \w+\)\)", text)
+    exec(compile(text, "repro.py", "exec"), {"__name__": "__main__"})
     assert [call.target.rpartition(".")[2] for call in without_checks(program).calls] == [
         "cond",
         "getitem",

@@ -9,6 +9,7 @@ import torch
 
 from torchcrux.oracle._torch import STOP
 from torchcrux.oracle.judge import execute, judge
+from torchcrux.oracle.uncompiled import uncompiled
 
 SCRIPT = """
 import torch
@@ -86,3 +87,23 @@ def test_what_fails_otherwise_behind_a_stopped_graph_is_run_in_full(judged):
 def test_a_failure_that_arose_in_a_kernel_is_looked_for_there(judged):
     verdict, compiled = judged(script("exp"), below=STOP)
     assert (verdict, compiled > 0) == ("different", True)
+
+
+SCANS = """
+import torch
+from torch._higher_order_ops.scan import scan
+
+def f(x, w):
+    return scan(lambda carry, row: (carry * w, carry.clone()), x[0], x)[1]
+
+x, w = torch.ones(2, 3, requires_grad=True), torch.ones(3, requires_grad=True)
+torch.autograd.grad(torch.compile(f, backend="eager")(x, w).sum(), (x, w))
+"""
+
+
+def test_what_eager_compiles_by_itself_it_does_without_a_compiler_as_well(tmp_path):
+    with uncompiled():
+        _, failure = execute(SCANS, tmp_path / "repro.py")
+        compiled = torch.compile(lambda x: x, backend="no such backend")
+    assert failure is None
+    assert compiled(1) == 1

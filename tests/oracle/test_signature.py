@@ -361,3 +361,22 @@ def test_a_value_that_has_another_name_in_the_script_is_the_same_value():
     assert why_different(captured, names, reduced, ["out"], renamed=pairs) is None
     other = [("min", "another")]
     assert why_different(captured, names, reduced, ["out"], renamed=other) is not None
+
+
+def test_a_backtrace_of_cpp_says_nothing():
+    def message(*frames):
+        lines = [
+            f"frame #{i}: {frame} (0x7f71a1f79b8d in libc10.so)" for i, frame in enumerate(frames)
+        ]
+        return "\n".join(
+            [
+                "non-tensor input",
+                "Exception raised from data_ptr at guards.cpp:7283 (most recent call first):",
+                *lines,
+            ]
+        )
+
+    one, other = failed(message("c10::Error", "call")), failed(message("c10::Error", "run", "call"))
+    assert why_different(one, (), other, ()) is None
+    assert why_different(one, (), failed("no input"), ()) is not None
+    assert one.message == "non-tensor input"
