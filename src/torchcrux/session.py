@@ -169,11 +169,12 @@ class Session:
                 return replace(base, status="not_a_bug", message=str(shaky))
             result = self._reduce(base, draft, captured, values, journal)
             crashed = self.case.failure.kind is Kind.CRASH
-            if result.status == "not_reproduced" and crashed and values.refused:
+            refused = values.refused if result.status == "not_reproduced" else ""
+            if crashed and refused and not self.unkept:
                 # The compiled program should raise what eager raises, instead of dying.
                 values.draft, values.tolerant = values.as_captured(captured), True
                 base = replace(base, obstacles=_obstacles(captured.program))
-                return self._reduce(base, values.draft, captured, values, journal, values.refused)
+                return self._reduce(base, values.draft, captured, values, journal, refused)
             whole = result.program is not None and has_transforms(result.program)
             if whole or not (result.text or self.glance or self.unkept):
                 return self._retraced(base, captured, values, journal, result)

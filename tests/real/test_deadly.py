@@ -31,6 +31,13 @@ def dies_of_values(gm, inputs):
         return gm(*args)
     return run
 
+def divides(gm, inputs):
+    def run(*args):
+        if uses(gm, "pad") or any(x.dtype is torch.int64 and bool((x == 0).any()) for x in args):
+            os.kill(os.getpid(), signal.SIGFPE)
+        return gm(*args)
+    return run
+
 def exits(gm, inputs):
     if uses(gm, "relu"):
         os._exit(7)
@@ -110,6 +117,26 @@ def test_crash_while_running_that_needs_the_values(reduce):
     assert result["failure"]["stage"] == "run"
     assert "torch.relu(" in text
     assert "Running the script again" in stderr
+
+
+DIVISION = """
+import torch
+from backends import divides
+
+def f(x, n):
+    return torch.nn.functional.pad(torch.div(x, n, rounding_mode="trunc"), (0, 2)) * 2
+
+torch.compile(f, backend=divides)(torch.tensor([7, 8, 9]), torch.tensor([3, 2, 1]))
+"""
+
+
+def test_crash_with_values_that_eager_does_not_refuse(tmp_path, run_here):
+    """Zeros would crash as well, but not without a reason."""
+    (tmp_path / "backends.py").write_text(BACKENDS)
+    (tmp_path / "script.py").write_text(DIVISION)
+    ended = run_here(tmp_path, "run", "--jobs", "2", "--out", "out", "script.py")
+    assert ended.returncode == 0, ended.stderr
+    assert "pad(" in (tmp_path / "out" / "repro.py").read_text()
 
 
 def test_exit(reduce):
