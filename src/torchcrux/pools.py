@@ -27,9 +27,9 @@ PRELOAD = (
     "torchcrux.oracle.data",
 )
 WARM = "torchcrux.oracle._torch:compile_once"
-INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.oracle._torch:probe_inductor")
+INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.processor._torch:probe_inductor")
 WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
-PROBE_BESIDE = "torchcrux.oracle._torch:probe_inductor_beside"
+PROBE_BESIDE = "torchcrux.processor._torch:probe_inductor_beside"
 IMPORT_INDUCTOR = "torchcrux.oracle._torch:import_inductor"
 
 MEMORY_OF_A_START = 4 * 2**30

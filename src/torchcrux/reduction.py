@@ -17,6 +17,7 @@ from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search, everything, windows
 from torchcrux.core.search.merge import cheap_rounds, few, merge
+from torchcrux.emit.inputs import uses_random
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
 from torchcrux.oracle.answer import Answer
@@ -365,6 +366,7 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
         inputs=len(program.inputs),
         elements=program.elements,
         kept=len(kept_inputs(program)),
+        drawn=sum(map(uses_random, program.inputs)),
     )
 
 

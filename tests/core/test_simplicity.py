@@ -5,8 +5,8 @@ from __future__ import annotations
 from torchcrux.core.order import Simplicity
 
 
-def size(text="y = x", operations=3, inputs=2, elements=64):
-    return Simplicity.of(text, operations=operations, inputs=inputs, elements=elements)
+def size(text="y = x", operations=3, inputs=2, elements=64, **more):
+    return Simplicity.of(text, operations=operations, inputs=inputs, elements=elements, **more)
 
 
 def test_fewer_operations_beat_everything_else():
@@ -19,6 +19,11 @@ def test_then_fewer_inputs():
 
 def test_then_fewer_elements():
     assert size("longer text", elements=63) < size()
+
+
+def test_then_fewer_values_from_a_file_and_fewer_random_ones():
+    assert size("longer text", drawn=2) < size(kept=1)
+    assert size("longer text", drawn=1) < size(drawn=2)
 
 
 def test_then_the_shorter_text():

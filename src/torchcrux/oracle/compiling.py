@@ -31,11 +31,8 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
     further tasks, and what it has loaded from the cache with it."""
     import torch
 
-    from torchcrux.oracle._torch import (
-        compile_side_by_side,
-        look_up_instruction_sets,
-        look_up_no_graphs,
-    )
+    from torchcrux.oracle._torch import compile_side_by_side, look_up_no_graphs
+    from torchcrux.processor._torch import look_up_instruction_sets
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     shared = os.environ.get(CACHE_DIR)

@@ -10,7 +10,7 @@ SCRIPT = """
 import hashlib, json, os, sys, time
 from pathlib import Path
 from torch._inductor import cpu_vec_isa
-from torchcrux.oracle import _torch
+from torchcrux.processor import _torch
 
 told = {}
 
