@@ -103,3 +103,9 @@ def test_a_copy_of_an_input_has_views_as_well():
         "inputs = [base[1:], base]",
         "actual = torch.compile(f, backend=backend)(*inputs), inputs",
     ]
+
+
+def test_an_input_without_views_stands_in_its_place():
+    views = draft({"y": (2,), "x": Tensor((2,), base=True)}, [("z", "torch.sub", ("%y", "%x"))])
+    text = script(views.program, Context())
+    assert text.splitlines()[-1].endswith("(torch.randn(2), torch.randn(2))")

@@ -78,6 +78,12 @@ def _unused(name: str, taken: Collection[str]) -> str:
     return found
 
 
+def bases(program: Program) -> frozenset[str]:
+    """The inputs that stand before others, which are written as views of them."""
+    found = [base_of(group) for group in sharing(program)]
+    return frozenset(node.name for node in found if node is not None)
+
+
 def base_of(group: Group) -> Node | None:
     """The input that the others are views of, if these are in it and have no values of their own
     besides."""

@@ -28,7 +28,7 @@ from torchcrux.emit.imports import ordered, spelled_out
 from torchcrux.emit.inlining import inlined
 from torchcrux.emit.inputs import factory, uses_random
 from torchcrux.emit.layout import folded
-from torchcrux.emit.memory import placed
+from torchcrux.emit.memory import bases, placed
 from torchcrux.emit.names import variables
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
@@ -167,8 +167,8 @@ def _made(
     """The lines that make the inputs; apart, those that stand in inference mode."""
     outer, expressions = placed(program, names)
     inner: list[str] = []
-    # A view stands after what it is one of.
-    for node in sorted(program.inputs, key=lambda node: not getattr(node.spec, "base", False)):
+    first = bases(program)
+    for node in sorted(program.inputs, key=lambda node: node.name not in first):
         line = f"{names[node.name]} = {expressions.get(node.name) or factory(node)}"
         if context.inference and any(spec.inference for spec in tensors(node.spec)):
             inner.append(line + ".clone()" * (node.value is Value.STORED))
