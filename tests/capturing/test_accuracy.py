@@ -184,6 +184,9 @@ def test_what_a_check_finds_and_what_the_graph_raises_goes_on(error):
         checked(Check(1, error), counted(), (), broken=pytest.fail)
     with pytest.raises(ZeroDivisionError):
         checked(Check(1, 1, 1), counted(), (), broken=pytest.fail)
+    late = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal memory"):
+        checked(Check(1, late), counted(), (), broken=pytest.fail)
 
 
 def test_clones_behave_as_the_originals():

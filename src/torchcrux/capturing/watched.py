@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.failure import Failure, is_of_device
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program
 
@@ -101,7 +101,8 @@ def checked(
     except (CheckFailed, NotCompared):
         raise
     except Exception as error:
-        if any(error is one for one in raised):
+        late = is_of_device(type(error).__qualname__, str(error))  # of a kernel of the graph
+        if late or any(error is one for one in raised):
             raise
         broken()
     return first[0] if first else compiled(*args)
