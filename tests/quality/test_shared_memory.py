@@ -6,6 +6,8 @@ from quality_kit import draft, minimal
 
 from torchcrux.emit.script import script
 from torchcrux.program.context import Context
+from torchcrux.program.dimensions import assigned
+from torchcrux.program.literals import Place
 from torchcrux.program.spec import Tensor
 
 
@@ -109,3 +111,14 @@ def test_an_input_without_views_stands_in_its_place():
     views = draft({"y": (2,), "x": Tensor((2,), base=True)}, [("z", "torch.sub", ("%y", "%x"))])
     text = script(views.program, Context())
     assert text.splitlines()[-1].endswith("(torch.randn(2), torch.randn(2))")
+
+
+def test_only_views_move_with_what_they_are_views_of():
+    start = draft(
+        {"x": Tensor((4, 6), base=True), "y": Tensor((4,), offset=7)},
+        [("a", "torch.sin", ("%x",)), ("z", "torch.cos", ("%y",))],
+        outputs=("a", "z"),
+    )
+    program = assigned(start.program, {Place("x", ("shape", 1)): 1})
+    assert program.by_name["x"].spec.shape == (4, 1)
+    assert program.by_name["y"].spec.offset == 7

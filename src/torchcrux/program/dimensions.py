@@ -74,7 +74,9 @@ def _moved(program: Program, changed: Mapping[str, Node]) -> dict[str, Node]:
     moved = {}
     for node in changed.values():
         old, new = program.by_name[node.name].spec, node.spec
-        if not (isinstance(new, Tensor) and isinstance(old, Tensor) and new.base):
+        if not (isinstance(new, Tensor) and isinstance(old, Tensor)):
+            continue
+        if not (new.base and new.memory):
             continue
         for other in program.inputs:
             view = changed.get(other.name, other)
