@@ -17,10 +17,11 @@ from torchcrux.run import Pool
 FEWER = """
 import torchcrux.catching
 import torchcrux.conclusion
+import torchcrux.pools
 from torchcrux.cli import main
 
 torchcrux.catching.MORE_RUNS = 1
-torchcrux.conclusion.FRESH_RUNS = 1
+torchcrux.conclusion.FRESH_RUNS = torchcrux.pools.FRESH_RUNS = 1
 main(prog_name="torchcrux")
 """
 
@@ -43,7 +44,7 @@ class Done:
 
 @dataclass
 class Opened:
-    """In place of the pool that a command starts beside the script: one that is there."""
+    """In place of what a command starts beside the script: a pool that is there."""
 
     fitting: Callable[[Case], Pool | None]
 
@@ -56,6 +57,12 @@ class Opened:
     def watch(self, standby: Path) -> None:
         pass
 
+    def failed(self) -> None:
+        pass
+
+    def ahead(self, case: Case) -> None:
+        return None
+
     def with_variables(self, case: Case) -> None:
         return None
 
@@ -66,6 +73,6 @@ def run_here(folder, args, pool_for):
         patch.chdir(folder)
         patch.setattr("torchcrux.catching.MORE_RUNS", 1)
         patch.setattr("torchcrux.conclusion.FRESH_RUNS", 1)
-        patch.setattr("torchcrux.command.EarlyPool", lambda jobs, text: Opened(pool_for))
+        patch.setattr("torchcrux.command.Early", lambda jobs, text="": Opened(pool_for))
         result = CliRunner().invoke(main, args, prog_name="torchcrux")
     return Done(result.exit_code, result.stdout, result.stderr)

@@ -25,7 +25,7 @@ class Catcher:
 
     `check` is that of the command line, `accuracy` the one for wrong numbers with its tolerance,
     `bound` what may be spent, `timeout` the seconds after which something hangs. `watch` is as in
-    `run_script`.
+    `run_script`; `failed` is called as soon as it is known that something does.
     """
 
     target: str
@@ -38,6 +38,7 @@ class Catcher:
     folder: Path
     say: Callable[[str], None]
     watch: Callable[[Path], None] = lambda folder: None
+    failed: Callable[[], None] = lambda: None
     _lingering: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def caught(self) -> Caught:
@@ -49,6 +50,8 @@ class Catcher:
         caught = self._run(
             "1", first.get(check, "error"), hangs=hangs, limit=self.timeout, watch=self.watch
         )
+        if caught.case is not None or is_unexplained(caught):
+            self.failed()
         if _stops_device(caught):
             return self._late(caught)
         if check == "slow":

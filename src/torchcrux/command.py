@@ -16,7 +16,7 @@ from torchcrux.catching import Catcher, is_unexplained
 from torchcrux.oracle.failure import Failure
 from torchcrux.oracle.verify import difference, run_fresh
 from torchcrux.output import new_folder
-from torchcrux.pools import EarlyPool
+from torchcrux.pools import Early
 from torchcrux.report.result import RESULT, Result, write, write_atomically
 from torchcrux.report.terminal import Terminal
 from torchcrux.session import Options, reduce_case
@@ -55,9 +55,9 @@ def run_command(
     resumed = _resumable(choices.out, identity)
     if resumed is not None:
         ui.say(f"{choices.out} holds this case already: going on with it.")
-        return reduce_case(resumed, resumed.folder.parent, choices.options)
+        return _reduced(resumed, resumed.folder.parent, choices)
     with (
-        EarlyPool(choices.options.jobs, _text(target, module)) as early,
+        Early(choices.options.jobs, _text(target, module)) as early,
         tempfile.TemporaryDirectory(prefix="torchcrux-cases-") as name,
     ):
         catcher = Catcher(
@@ -71,6 +71,7 @@ def run_command(
             folder=Path(name),
             say=ui.say,
             watch=early.watch,
+            failed=early.failed,
         )
         try:
             result = _run_anew(catcher, choices, ui, identity, early)
@@ -94,7 +95,7 @@ def _run_anew(
     choices: Choices,
     ui: Terminal,
     identity: dict[str, object],
-    early: EarlyPool,
+    early: Early,
 ) -> Result:
     caught = catcher.caught()
     if caught.case is None:
@@ -129,14 +130,21 @@ def _run_anew(
     ui.say(_caught_message(case))
     for note in case.notes:
         ui.say(note)
-    pools = early.fitting(case), early.with_variables(case)
-    result = reduce_case(case, out, choices.options, *pools, unkept=caught.keep is not None)
+    started = early.fitting(case), early.with_variables(case), early.ahead(case)
+    result = reduce_case(case, out, choices.options, *started, unkept=caught.keep is not None)
     failed = result.status in ("not_reproduced", "not_a_bug") and not result.text
     if not failed or caught.keep is None:
         return result
     ui.say("It needs the values of its inputs. Running the script again, to keep them.")
     fuller = _with_inputs(catcher, caught.keep, case, ui)
-    return reduce_case(fuller or case, out, choices.options)
+    return _reduced(fuller or case, out, choices)
+
+
+def _reduced(case: Case, out: Path, choices: Choices) -> Result:
+    """What comes of a case that is on disk."""
+    with Early(choices.options.jobs) as early:
+        started = early.fitting(case), None, early.ahead(case)
+        return reduce_case(case, out, choices.options, *started)
 
 
 def _with_inputs(catcher: Catcher, keep: Keep, first: Case, ui: Terminal) -> Case | None:
@@ -261,7 +269,7 @@ def reduce_command(path: Path, choices: Choices, ui: Terminal) -> Result:
         shutil.copytree(case.folder, out / "case")
         case = _load(out / "case")
     ui.say(_caught_message(case))
-    return reduce_case(case, out, choices.options)
+    return _reduced(case, out, choices)
 
 
 def verify_command(repro: Path, timeout: float) -> tuple[int, str]:

@@ -14,8 +14,8 @@ from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.failure import Kind
 from torchcrux.oracle.oracle import Oracle
-from torchcrux.oracle.verify import Fresh, difference
-from torchcrux.output import FRESH_RUNS, Output
+from torchcrux.oracle.verify import FRESH_RUNS, Fresh, difference
+from torchcrux.output import Output
 from torchcrux.passes import Draft
 from torchcrux.program.ir import Program
 from torchcrux.reduction import Reducer
@@ -130,7 +130,7 @@ def _verifying(
 
     def started(draft: Draft) -> Fresh:
         output.write(oracle, draft, answer)
-        return stack.enter_context(output.started(_count(oracle)))
+        return stack.enter_context(output.started(draft, _count(oracle)))
 
     single = len(judged.context.environment) == 1 and oracle.expected.kind is not Kind.HANG
     fresh = started(judged) if single else None

@@ -16,8 +16,8 @@ from torchcrux.core.journal import Journal
 from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Oracle
-from torchcrux.oracle.verify import difference
-from torchcrux.output import FRESH_RUNS, Output
+from torchcrux.oracle.verify import FRESH_RUNS, difference
+from torchcrux.output import Output
 from torchcrux.passes import Draft
 
 
@@ -48,5 +48,5 @@ class Confirmation:
         with tempfile.TemporaryDirectory(prefix="torchcrux-") as name:
             elsewhere = replace(self.output, folder=Path(name))
             elsewhere.lay(self.oracle, draft, answer.text)
-            runs = elsewhere.fresh(min(FRESH_RUNS, len(os.sched_getaffinity(0))))
+            runs = elsewhere.fresh(draft, min(FRESH_RUNS, len(os.sched_getaffinity(0))))
         return all(difference(answer.failure, run) is None for run in runs)

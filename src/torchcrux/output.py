@@ -11,12 +11,13 @@ from pathlib import Path
 from torchcrux.explain.note import conditions, note
 from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Failure
+from torchcrux.oracle.interpreters import Ahead
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.message import normalised
 from torchcrux.oracle.oracle import Oracle
 from torchcrux.oracle.verify import Fresh, Run, difference
 from torchcrux.passes import Draft
-from torchcrux.pools import constants
+from torchcrux.pools import constants, imports
 from torchcrux.report.result import Find, write_atomically
 from torchcrux.run import Pool, PoolError, Status, Task
 
@@ -26,16 +27,16 @@ Variable = tuple[str, str]
 REPRO, DATA = "repro.py", "data.safetensors"
 SAVE_DATA = "torchcrux.oracle.data:save_data"
 FRESH_TIMEOUT = 300.0
-FRESH_RUNS = 3
-"""Times that a script is run in fresh interpreters before anybody is told that it fails."""
 
 
 @dataclass
 class Output:
-    """`near` are the changes that a script names as making it pass; `steps` as in `Result`."""
+    """`near` are the changes that a script names as making it pass; `steps` as in `Result`. `ahead`
+    are interpreters for such as only imports what they do."""
 
     folder: Path
     pool: Pool
+    ahead: Ahead | None = None
     near: Sequence[str] = ()
     finds: dict[str, Find] = field(default_factory=dict)
     steps: list[tuple[int, int]] = field(default_factory=list)
@@ -93,13 +94,15 @@ class Output:
         write_atomically(self.folder / script, answer.text)
         self.finds[key] = Find(failure.exception, failure.message, script)
 
-    def started(self, times: int) -> Fresh:
-        """Have repro.py as it is now run in fresh interpreters, until the context ends."""
-        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool))
+    def started(self, draft: Draft, times: int) -> Fresh:
+        """Have repro.py, the script of `draft`, run in fresh interpreters, until the context
+        ends."""
+        ahead = self.ahead if self.ahead is not None and imports(draft, self.ahead) else None
+        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool), ahead)
 
-    def fresh(self, times: int) -> list[Run]:
-        """Run repro.py as it is now to its end, in fresh interpreters."""
-        with self.started(times) as fresh:
+    def fresh(self, draft: Draft, times: int) -> list[Run]:
+        """Run repro.py, the script of `draft`, to its end, in fresh interpreters."""
+        with self.started(draft, times) as fresh:
             return fresh.results()
 
     def with_needed_variables(self, oracle: Oracle, best: Draft, answer: Answer) -> Draft:
@@ -124,7 +127,7 @@ class Output:
                 beside.folder.mkdir()
                 draft = _without(best, variable)
                 beside.lay(oracle, draft, oracle.text(draft))
-                started.append(stack.enter_context(beside.started(1)))
+                started.append(stack.enter_context(beside.started(draft, 1)))
             runs = [fresh.results()[0] for fresh in started]
         told = zip(variables, runs, strict=True)
         return tuple(one for one, run in told if difference(failure, run) is None)

@@ -1,4 +1,5 @@
-"""Which pool a case needs: what its server imports, and what is kept between candidates."""
+"""What is started for a case, mostly before it is known: a pool, with what its server imports and
+what is kept between candidates, and the interpreters that verify."""
 
 from __future__ import annotations
 
@@ -12,7 +13,11 @@ from typing import Any
 
 from torchcrux.capturing.standby import left_context
 from torchcrux.case import Case
+from torchcrux.oracle.cost import bound_of
 from torchcrux.oracle.failure import Kind
+from torchcrux.oracle.interpreters import Ahead
+from torchcrux.oracle.verify import FRESH_RUNS
+from torchcrux.passes import Draft
 from torchcrux.program.context import Backend, Context
 from torchcrux.run import Pool
 from torchcrux.run.limits import available_memory
@@ -32,8 +37,13 @@ WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
 PROBE_BESIDE = "torchcrux.processor._torch:probe_inductor_beside"
 IMPORT_INDUCTOR = "torchcrux.oracle._torch:import_inductor"
 
+EVERY_SCRIPT = ("torch", "torch._dynamo")
+WITH_INDUCTOR = ("torch._inductor.compile_fx", "torch._inductor.cpu_vec_isa:valid_vec_isa_list")
+"""What a script with Inductor imports, and finds out about the machine, when it first compiles."""
+
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
+MEMORY_OF_A_FRESH_RUN = 2**30
 
 CACHE = "cache"
 """Folder of the compiler's cache, in the scratch of a reduction."""
@@ -65,6 +75,14 @@ def prepare(pool: Pool, case: Case) -> None:
 def constants(pool: Pool) -> Path:
     """What a compiler's cache may hold beforehand, being the same on all its machine's programs."""
     return Path(pool.env["TORCHINDUCTOR_CACHE_DIR"]).with_name("constants")
+
+
+def imports(draft: Draft, ahead: Ahead) -> bool:
+    """Whether the script of `draft` comes to import what those `ahead` have, and nothing that it
+    does before is of account for that."""
+    context = draft.context
+    plain = not context.environment and not context.config
+    return plain and (context.backend == Backend() or set(ahead.modules) == set(EVERY_SCRIPT))
 
 
 def _compiler(inductor: bool) -> list[str]:
@@ -123,11 +141,13 @@ def _reuse(allowed: bool) -> dict[str, Any]:
     return {"reuse": allowed and _accelerated(), "between": "torchcrux.oracle._torch:keep_state"}
 
 
-class EarlyPool:
-    """A pool that is started while the user's script still runs.
+class Early:
+    """What is started while the user's script still runs: a pool, and once the script has failed,
+    the interpreters that verify.
 
-    Its server imports meanwhile what every case needs, and what the compiler needs that the `text`
-    of the script lets expect; what another needs, once the script has compiled a graph with it.
+    The server of the pool imports meanwhile what every case needs, and what the compiler needs that
+    the `text` of the script lets expect; what another needs, once the script has compiled a graph
+    with it.
     """
 
     def __init__(self, jobs: int | None, text: str = "") -> None:
@@ -137,9 +157,11 @@ class EarlyPool:
         self._variables: tuple[tuple[str, str], ...] = ()
         self._pool = self._start("plain")
         self._second: Pool | None = None
+        self._ahead: Ahead | None = None
         # With that setting a probe would find what it is to hide; see uses_inductor.
         probed = "vec_isa_ok" not in text
         inductor = probed and ("inductor" in text or "backend" not in text)
+        self._inductor = inductor
         self._warm = "torch.compile" in text and not _accelerated()
         if self._pool is not None and self._warm:
             self._pool.preload(_compiler(inductor))
@@ -147,10 +169,12 @@ class EarlyPool:
             self._pool.preload([PROBE_BESIDE])
             self._pool.ready_children(IMPORT_INDUCTOR)
 
-    def __enter__(self) -> EarlyPool:
+    def __enter__(self) -> Early:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
         for pool in (self._pool, self._second):
             if pool is not None:
                 pool.close()
@@ -171,13 +195,33 @@ class EarlyPool:
         except (OSError, ValueError):
             return  # there is no graph yet, or not in full
         self._seen = True
-        entries = [] if _accelerated() else _compiler(uses_inductor(context))
+        self._inductor = uses_inductor(context)
+        entries = [] if _accelerated() else _compiler(self._inductor)
         self._pool.preload(entries)
         self._variables = context.environment
         if self._variables:
             self._second = self._start("second")
         if self._second is not None:
             self._second.preload(entries)
+
+    def failed(self) -> None:
+        """To be called as soon as a script has failed. Takes no time."""
+        if self._ahead is not None or self._pool is None:
+            return
+        if available_memory() < MEMORY_OF_A_START + FRESH_RUNS * MEMORY_OF_A_FRESH_RUN:
+            return
+        self._ahead = Ahead(
+            EVERY_SCRIPT + (WITH_INDUCTOR if self._inductor else ()),
+            FRESH_RUNS,
+            beside=max(1, len(os.sched_getaffinity(0)) - self._pool.jobs),
+            constants=constants(self._pool),
+        )
+
+    def ahead(self, case: Case) -> Ahead | None:
+        """Interpreters for `case`; none for one that is about what is spent."""
+        self.failed()
+        spends = case.failure.kind is Kind.HANG or bound_of(case.failure) is not None
+        return None if spends or _fails_once(case) else self._ahead
 
     def fitting(self, case: Case) -> Pool | None:
         """The pool, if it is as `case` needs it, but for imports and environment variables."""

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torchcrux.core.journal import Journal
 from torchcrux.oracle.answer import Flaky
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
+from torchcrux.oracle.interpreters import Ahead
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import REPEATS, Oracle
 from torchcrux.oracle.retrace import has_transforms, retraced
@@ -60,11 +61,13 @@ def reduce_case(
     options: Options,
     pool: Pool | None = None,
     second: Pool | None = None,
+    ahead: Ahead | None = None,
     *,
     unkept: bool = False,
 ) -> Result:
     """Reduce `case` and write repro.py and result.json into `out`. A `pool` of the caller's is
-    left open; so is a `second`, whose children have the environment variables of the case. With
+    left open; so is a `second`, whose children have the environment variables of the case.
+    Interpreters that have been started `ahead` verify. With
     `unkept` a case that lacks the values of its inputs is given up where they seem to be needed.
 
     Never raises for what a script or a compiler may do; PoolError and JournalError, which are
@@ -73,7 +76,7 @@ def reduce_case(
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     variables = bool(_environment(case))
-    run = partial(_attempt, unkept=unkept and not case.stored)
+    run = partial(_attempt, ahead=ahead, unkept=unkept and not case.stored)
     bare = _without_environment(case)
     result = run(bare, out, options, pool, started, glance=variables)
     if result.program is None and result.status == "not_reproduced" and variables:
@@ -91,6 +94,7 @@ def _attempt(
     pool: Pool | None,
     started: float,
     *,
+    ahead: Ahead | None = None,
     glance: bool = False,
     unkept: bool = False,
 ) -> Result:
@@ -98,7 +102,8 @@ def _attempt(
         scratch = Path(name)
         with nullcontext(pool) if pool else open_pool(options.jobs, case, scratch) as used:
             prepare(used, case)
-            return Session(case, out, options, used, scratch, started, glance, unkept).run()
+            output = Output(out, used, ahead)
+            return Session(case, output, options, used, scratch, started, glance, unkept).run()
 
 
 def _environment(case: Case) -> tuple[tuple[str, str], ...]:
@@ -114,7 +119,7 @@ def _without_environment(case: Case) -> Case:
 @dataclass
 class Session:
     case: Case
-    out: Path
+    output: Output
     options: Options
     pool: Pool
     scratch: Path
@@ -123,10 +128,6 @@ class Session:
     """Ask only about what the failure names: whether more is to be had is found out cheaply."""
     unkept: bool = False
     """The values of the inputs can be had; whether they are needed is found out cheaply."""
-    output: Output = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.output = Output(self.out, self.pool)
 
     def run(self) -> Result:
         if self.case.program is None or self.case.context is None:
@@ -134,7 +135,7 @@ class Session:
         captured = Draft(self.case.program, self.case.context)
         base = Result(
             status="not_reproduced",
-            folder=self.out,
+            folder=self.output.folder,
             failure=self.case.failure,
             layer=captured.context.backend.name,
             jobs=self.pool.jobs,

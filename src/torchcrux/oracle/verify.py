@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchcrux.oracle.failure import Failure, Kind
+from torchcrux.oracle.interpreters import Ahead, Interpreter, Scratch
 from torchcrux.oracle.printed import as_in_one_process, raised
 from torchcrux.oracle.signature import normalised
 
-_PREFIX = "torchcrux-verify-"
-_STDERR = "stderr"
-_BLOCKED = 'raise ImportError("a repro runs without torchcrux")\n'
+FRESH_RUNS = 3
+"""Times that a script is run in fresh interpreters before anybody is told that it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +31,32 @@ class Fresh:
     """`times` runs of `repro`, under way at once, each with compiler caches of its own.
 
     They are empty, but for a copy of `constants`, if there is such a folder: what a compiler found
-    out about the machine. What still runs at the end of the context is killed.
+    out about the machine. Interpreters that have been started `ahead` come first. What still runs
+    at the end of the context is killed.
     """
 
     def __init__(
-        self, repro: Path, times: int, timeout: float, constants: Path | None = None
+        self,
+        repro: Path,
+        times: int,
+        timeout: float,
+        constants: Path | None = None,
+        ahead: Ahead | None = None,
     ) -> None:
         self.ended: float | None = None
         """Seconds of `time.monotonic` when the last one ended; None before that."""
         self._timeout = timeout
         self._ended: list[Run] = []
-        self._runs: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._runs: list[Interpreter] = []
         with ExitStack() as stack:
-            # What a run has started may live a little longer, and write there.
-            made = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
-            scratch = Path(stack.enter_context(made))
-            for i in range(times):
-                folder = scratch / str(i)
-                if constants is not None and constants.exists():
-                    shutil.copytree(constants, folder / "cache")
-                process = _start(repro, folder)
-                stack.callback(_end, process)
-                self._runs.append((process, folder / _STDERR))
+            scratch = Scratch()
+            stack.callback(scratch.close)
+            for _ in range(times):
+                one = None if ahead is None else ahead.begun(repro, constants)
+                if one is None:
+                    one = Interpreter(scratch.new(), constants, [str(repro)])
+                stack.callback(one.end)
+                self._runs.append(one)
             self._stack = stack.pop_all()
         self._watching = threading.Thread(target=self._watch, daemon=True)
         self._watching.start()
@@ -70,14 +68,14 @@ class Fresh:
         self._stack.close()
 
     def _watch(self) -> None:
-        for process, _ in self._runs:
-            process.wait()
+        for one in self._runs:
+            one.wait()
         self.ended = time.monotonic()
 
     def results(self) -> list[Run]:
         """How they ended; waits for them."""
-        for process, stderr in self._runs[len(self._ended) :]:
-            self._ended.append(_finished(process, stderr, self._timeout))
+        for one in self._runs[len(self._ended) :]:
+            self._ended.append(Run(one.wait(self._timeout), one.stderr()))
         self._watching.join()
         return self._ended
 
@@ -86,42 +84,6 @@ def run_fresh(repro: Path, times: int, timeout: float, constants: Path | None = 
     """Run `repro` to its end; see `Fresh`."""
     with Fresh(repro, times, timeout, constants) as fresh:
         return fresh.results()
-
-
-def _start(repro: Path, scratch: Path) -> subprocess.Popen[bytes]:
-    blocker = scratch / "blocked"
-    blocker.mkdir(parents=True)
-    (blocker / "torchcrux.py").write_text(_BLOCKED)
-    environment = dict(os.environ)
-    paths = [str(blocker), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    environment["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "cache")
-    with (scratch / _STDERR).open("wb") as stderr:  # a pipe would have to be read meanwhile
-        return subprocess.Popen(
-            [sys.executable, str(repro)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def _finished(process: subprocess.Popen[bytes], stderr: Path, timeout: float) -> Run:
-    code: int | None
-    try:
-        code = process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        code = None
-    return Run(code, stderr.read_text(encoding="utf-8", errors="replace"))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def difference(failure: Failure, run: Run) -> str | None:

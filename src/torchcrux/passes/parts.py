@@ -12,6 +12,9 @@ from torchcrux.program.dimensions import block, reshaped
 from torchcrux.program.ir import Value
 from torchcrux.program.spec import Tensor
 
+AT_ONCE = 2
+"""Parts asked at once, two halves: where one of them fails, the others are never asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -62,8 +65,13 @@ class Parts:
         while True:
             told = runs([part.apply(draft) for part in _parts(draft)])
             smaller = [one for one in told if one is not None and one != draft]
-            fails = (yield smaller) if smaller else ()
-            best = next((one for one, same in zip(smaller, fails, strict=True) if same), None)
+            best = None
+            for start in range(0, len(smaller), AT_ONCE):
+                asked = smaller[start : start + AT_ONCE]
+                fails = yield asked
+                best = next((one for one, same in zip(asked, fails, strict=True) if same), None)
+                if best is not None:
+                    break
             if best is None:
                 return before if kept_inputs(draft.program) else draft
             draft = best
@@ -75,23 +83,20 @@ class Parts:
 
 
 def _parts(draft: Draft) -> Iterator[Part]:
-    """Each half of each dimension, and all but its first place: alone, and in all inputs that have
-    the same size there."""
+    """Each half of each dimension, and last all but its first place: in all inputs that have the
+    same size there, and alone."""
     sized: dict[int, list[tuple[str, int]]] = {}
     for node in draft.program.inputs:
         if values_known(node) and isinstance(node.spec, Tensor):
             for dim, size in enumerate(node.spec.shape):
                 sized.setdefault(size, []).append((node.name, dim))
-    for size, places in sized.items():
-        together = [tuple(places)] * (len(places) > 1)
-        if size > 1:
-            for where in ((place,) for place in places):
-                yield from _halves(where, size)
-            for all_of_them in together:
-                yield from _halves(all_of_them, size)
-
-
-def _halves(where: tuple[tuple[str, int], ...], size: int) -> Iterator[Part]:
-    half = size // 2
-    for start, stop in dict.fromkeys([(0, half), (half, size), (1, size)]):
-        yield Part(where, start, stop)
+    wheres = [
+        (where, size)
+        for size, places in sized.items()
+        if size > 1
+        for where in dict.fromkeys([tuple(places), *((place,) for place in places)])
+    ]
+    for where, size in wheres:
+        yield Part(where, 0, size // 2)
+        yield Part(where, size // 2, size)
+    yield from (Part(where, 1, size) for where, size in wheres if size > 2)

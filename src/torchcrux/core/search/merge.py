@@ -65,7 +65,7 @@ def merge(
 def cheap_rounds(n: int, hints: Sequence[int] = ()) -> int:
     """Rounds of `merge` that keep no more than a hint or a window, if none of these suffices."""
     count = _chunks(n, WIDTH, local=True)
-    return bool(hints) + (-(-count // AT_ONCE) if count > 2 else 1)
+    return bool(hints) + (-(-count // AT_ONCE) if _has_windows(n, count) else 1)
 
 
 def few(n: int, *, width: int = WIDTH) -> Search:
@@ -77,8 +77,16 @@ def few(n: int, *, width: int = WIDTH) -> Search:
 
 
 def _chunks(n: int, width: int, *, local: bool) -> int:
-    """How many chunks are asked at first; with more than two, their neighbours as windows."""
+    """How many chunks are asked at first. Very few items are asked one by one: the certificate
+    comes to that anyway."""
+    if n <= FEWEST_IN_CHUNK:
+        return n
     return max(2, min(width, n // (FEWEST_IN_CHUNK if local else 1)))
+
+
+def _has_windows(n: int, count: int) -> bool:
+    """Whether neighbours among `count` chunks of `n` items are asked as windows."""
+    return n > FEWEST_IN_CHUNK and count > 2
 
 
 @dataclass(slots=True)
@@ -133,7 +141,7 @@ class _State:
         count = _chunks(self.n, self.width, local=local)
         self.unknown = split(range(self.n), count, self.weights)
         keeps = [0]
-        if local and count > 2:
+        if local and _has_windows(self.n, count):
             parts = [mask_of(piece) for piece in self.unknown]
             keeps += [low | high for low, high in pairwise(parts)]
         yield from self.narrow(keeps, AT_ONCE)
