@@ -98,7 +98,8 @@ class Output:
         """Have repro.py, the script of `draft`, run in fresh interpreters, until the context
         ends."""
         ahead = self.ahead if self.ahead is not None and imports(draft, self.ahead) else None
-        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool), ahead)
+        known, differs = constants(self.pool), bool(draft.context.config)
+        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, known, ahead, differs=differs)
 
     def fresh(self, draft: Draft, times: int) -> list[Run]:
         """Run repro.py, the script of `draft`, to its end, in fresh interpreters."""

@@ -78,11 +78,11 @@ def constants(pool: Pool) -> Path:
 
 
 def imports(draft: Draft, ahead: Ahead) -> bool:
-    """Whether the script of `draft` comes to import what those `ahead` have, and nothing that it
-    does before is of account for that."""
+    """Whether the script of `draft` comes to import what those `ahead` have, in the environment
+    that they have."""
     context = draft.context
-    plain = not context.environment and not context.config
-    return plain and (context.backend == Backend() or set(ahead.modules) == set(EVERY_SCRIPT))
+    as_much = context.backend == Backend() or ahead.modules == EVERY_SCRIPT
+    return as_much and not context.environment
 
 
 def _compiler(inductor: bool) -> list[str]:
