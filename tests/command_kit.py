@@ -57,7 +57,7 @@ class Opened:
     def watch(self, standby: Path) -> None:
         pass
 
-    def failed(self) -> None:
+    def failed(self, case: Case | None) -> None:
         pass
 
     def ahead(self, case: Case) -> None:

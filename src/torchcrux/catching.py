@@ -12,6 +12,7 @@ from typing import Any
 from torchcrux.blame import between_graphs, by_itself
 from torchcrux.capturing.script import Caught, Ending, not_compared, run_script
 from torchcrux.capturing.standby import Keep
+from torchcrux.case import Case
 from torchcrux.oracle.cost import MEBIBYTES, SECONDS, named_bound
 from torchcrux.oracle.failure import is_of_device
 from torchcrux.report.result import Result
@@ -25,7 +26,7 @@ class Catcher:
 
     `check` is that of the command line, `accuracy` the one for wrong numbers with its tolerance,
     `bound` what may be spent, `timeout` the seconds after which something hangs. `watch` is as in
-    `run_script`; `failed` is called as soon as it is known that something does.
+    `run_script`; `failed` is called as soon as something does, with the case if it is known.
     """
 
     target: str
@@ -38,7 +39,7 @@ class Catcher:
     folder: Path
     say: Callable[[str], None]
     watch: Callable[[Path], None] = lambda folder: None
-    failed: Callable[[], None] = lambda: None
+    failed: Callable[[Case | None], None] = lambda case: None
     _lingering: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def caught(self) -> Caught:
@@ -51,7 +52,7 @@ class Catcher:
             "1", first.get(check, "error"), hangs=hangs, limit=self.timeout, watch=self.watch
         )
         if caught.case is not None or is_unexplained(caught):
-            self.failed()
+            self.failed(caught.case)
         if _stops_device(caught):
             return self._late(caught)
         if check == "slow":

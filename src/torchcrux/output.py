@@ -98,8 +98,7 @@ class Output:
         """Have repro.py, the script of `draft`, run in fresh interpreters, until the context
         ends."""
         ahead = self.ahead if self.ahead is not None and imports(draft, self.ahead) else None
-        known, differs = constants(self.pool), bool(draft.context.config)
-        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, known, ahead, differs=differs)
+        return Fresh(self.folder / REPRO, times, FRESH_TIMEOUT, constants(self.pool), ahead)
 
     def fresh(self, draft: Draft, times: int) -> list[Run]:
         """Run repro.py, the script of `draft`, to its end, in fresh interpreters."""

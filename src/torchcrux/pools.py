@@ -38,6 +38,7 @@ PROBE_BESIDE = "torchcrux.processor._torch:probe_inductor_beside"
 IMPORT_INDUCTOR = "torchcrux.oracle._torch:import_inductor"
 
 EVERY_SCRIPT = ("torch", "torch._dynamo")
+"""What every script imports before it changes a setting, or would import in the same way after."""
 WITH_INDUCTOR = ("torch._inductor.compile_fx", "torch._inductor.cpu_vec_isa:valid_vec_isa_list")
 """What a script with Inductor imports, and finds out about the machine, when it first compiles."""
 
@@ -78,11 +79,12 @@ def constants(pool: Pool) -> Path:
 
 
 def imports(draft: Draft, ahead: Ahead) -> bool:
-    """Whether the script of `draft` comes to import what those `ahead` have, in the environment
-    that they have."""
+    """Whether the script of `draft` comes to import what those `ahead` have, before it sets
+    anything that this may depend on."""
     context = draft.context
-    as_much = context.backend == Backend() or ahead.modules == EVERY_SCRIPT
-    return as_much and not context.environment
+    if context.environment:
+        return False
+    return ahead.modules == EVERY_SCRIPT or (context.backend == Backend() and not context.config)
 
 
 def _compiler(inductor: bool) -> list[str]:
@@ -161,7 +163,7 @@ class Early:
         # With that setting a probe would find what it is to hide; see uses_inductor.
         probed = "vec_isa_ok" not in text
         inductor = probed and ("inductor" in text or "backend" not in text)
-        self._inductor = inductor
+        self._only_inductor = inductor
         self._warm = "torch.compile" in text and not _accelerated()
         if self._pool is not None and self._warm:
             self._pool.preload(_compiler(inductor))
@@ -195,8 +197,9 @@ class Early:
         except (OSError, ValueError):
             return  # there is no graph yet, or not in full
         self._seen = True
-        self._inductor = uses_inductor(context)
-        entries = [] if _accelerated() else _compiler(self._inductor)
+        inductor = uses_inductor(context)
+        self._only_inductor = inductor and not context.config
+        entries = [] if _accelerated() else _compiler(inductor)
         self._pool.preload(entries)
         self._variables = context.environment
         if self._variables:
@@ -204,14 +207,18 @@ class Early:
         if self._second is not None:
             self._second.preload(entries)
 
-    def failed(self) -> None:
-        """To be called as soon as a script has failed. Takes no time."""
+    def failed(self, case: Case | None) -> None:
+        """To be called as soon as a script has failed, with the case if it is known. Takes no
+        time."""
         if self._ahead is not None or self._pool is None:
             return
         if available_memory() < MEMORY_OF_A_START + FRESH_RUNS * MEMORY_OF_A_FRESH_RUN:
             return
+        plain = self._only_inductor
+        if case is not None and case.context is not None:
+            plain = case.context.backend == Backend() and not case.context.config
         self._ahead = Ahead(
-            EVERY_SCRIPT + (WITH_INDUCTOR if self._inductor else ()),
+            EVERY_SCRIPT + (WITH_INDUCTOR if plain else ()),
             FRESH_RUNS,
             beside=max(1, len(os.sched_getaffinity(0)) - self._pool.jobs),
             constants=constants(self._pool),
@@ -219,7 +226,7 @@ class Early:
 
     def ahead(self, case: Case) -> Ahead | None:
         """Interpreters for `case`; none for one that is about what is spent."""
-        self.failed()
+        self.failed(case)
         spends = case.failure.kind is Kind.HANG or bound_of(case.failure) is not None
         return None if spends or _fails_once(case) else self._ahead
 

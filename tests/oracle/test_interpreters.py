@@ -98,14 +98,6 @@ def test_where_none_is_left_one_is_started_anew(tmp_path, ahead):
     assert waiting.begun(path, None) is None
 
 
-def test_one_is_started_anew_where_settings_differ(tmp_path, ahead):
-    path = script(tmp_path, "import sys\nsys.exit('colorsys' in sys.modules)")
-    waiting = ahead(["colorsys"], 3, beside=3)
-    until(lambda: len(waiting._waiting) == 3)
-    with Fresh(path, 3, 60.0, ahead=waiting, differs=True) as fresh:
-        assert [run.code for run in fresh.results()] == [0, 1, 1]
-
-
 def test_what_is_known_of_the_machine_is_laid_before_it_is_asked_for(tmp_path, ahead, monkeypatch):
     (tmp_path / "asks.py").write_text("def it():\n    open('asked', 'w')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

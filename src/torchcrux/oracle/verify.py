@@ -31,9 +31,8 @@ class Fresh:
     """`times` runs of `repro`, under way at once, each with compiler caches of its own.
 
     They are empty, but for a copy of `constants`, if there is such a folder: what a compiler found
-    out about the machine. Interpreters that have been started `ahead` are taken, but for one where
-    `differs` says that they may have imported torch under other settings. What still runs at the
-    end of the context is killed.
+    out about the machine. Interpreters that have been started `ahead` come first. What still runs
+    at the end of the context is killed.
     """
 
     def __init__(
@@ -43,8 +42,6 @@ class Fresh:
         timeout: float,
         constants: Path | None = None,
         ahead: Ahead | None = None,
-        *,
-        differs: bool = False,
     ) -> None:
         self.ended: float | None = None
         """Seconds of `time.monotonic` when the last one ended; None before that."""
@@ -54,9 +51,8 @@ class Fresh:
         with ExitStack() as stack:
             scratch = Scratch()
             stack.callback(scratch.close)
-            for i in range(times):
-                taken = None if differs and i == 0 else ahead
-                one = None if taken is None else taken.begun(repro, constants)
+            for _ in range(times):
+                one = None if ahead is None else ahead.begun(repro, constants)
                 if one is None:
                     one = Interpreter(scratch.new(), constants, [str(repro)])
                 stack.callback(one.end)
