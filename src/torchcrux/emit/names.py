@@ -74,10 +74,10 @@ def _input(node: Node) -> str:
 
 def _base(node: Node) -> str:
     base = node.target.rpartition(".")[2] if node.op is not Op.METHOD else node.target
-    if node.target.startswith("torch.ops.higher_order."):
-        return "out"
     if node.target.startswith("torch.ops."):
-        base = node.target.split(".")[3]
+        _, _, namespace, base, *_ = node.target.split(".")
+        if namespace not in ("aten", "prims"):
+            return "out"  # its name may be that of a function of the script
     base = base.strip("_")
     if base == "getitem":
         base = "item"

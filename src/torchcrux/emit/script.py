@@ -30,6 +30,7 @@ from torchcrux.emit.inputs import factory, uses_random
 from torchcrux.emit.layout import folded
 from torchcrux.emit.memory import bases, placed
 from torchcrux.emit.names import variables
+from torchcrux.emit.registered import by_name, names_of
 from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Context
@@ -90,7 +91,9 @@ def script(
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, *defaults, backend, *calls]
     definitions = inlined(around.definitions)
-    code = spelled_out([*definitions, *text])
+    needed, registered = _registrations(program, context)
+    taken = {*names.values(), *around.taken, "f"}
+    code = by_name(spelled_out([*definitions, *text]), names_of(registered), taken)
     definitions, text = code[: len(definitions)], code[len(definitions) :]
     imports = _imports(context, around, [*code, *body])
     if limit is not None:
@@ -110,7 +113,6 @@ def script(
         body[:0] = load
         imports.append("from safetensors.torch import load_file")
     more, source = _split_imports(context.backend.source)
-    needed, registered = _registrations(program, context)
     more = [*more, *needed]
     if registered:
         source = [*registered, *([""] * 2 if source else []), *source]
