@@ -98,6 +98,17 @@ def test_a_value_with_a_variable_is_told_by_it():
     assert words(ReplaceNode("f", "a", ""), draft) == "mul instead of torch.add(mul, mul)"
 
 
+def test_an_operator_of_the_script_is_called_as_there():
+    call = Node("a", Op.FUNCTION, "torch.ops.mine.two.default", (Ref("all"), 2), spec=ONE)
+    program = Program((PROGRAM.nodes[0], call), ("a",))
+    source = (
+        "@torch.library.custom_op('mine::two', mutates_args=())\ndef two(x, n):\n    return x\n"
+    )
+    draft = Draft(program, Context(operators=(("torch.ops.mine.two", source),)))
+    edit = SetArgument(Place("a", ("args", 1)), 2, 1, "")
+    assert words(edit, draft) == "two(x, 1) instead of two(x, 2)"
+
+
 def test_functions_inside():
     inner = Program(
         (

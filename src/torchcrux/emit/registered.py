@@ -46,8 +46,7 @@ def _made(expression: ast.expr) -> str:
 
 def by_name(lines: Sequence[str], names: Mapping[str, str], taken: Collection[str]) -> list[str]:
     """`lines` that call operators by those of their `names` that are not `taken`."""
-    text = "\n".join(lines)
     for operator, name in names.items():
         if name not in taken:
-            text = text.replace(f"{operator}.default(", f"{name}(")
-    return text.split("\n") if lines else []
+            lines = [line.replace(f"{operator}.default(", f"{name}(") for line in lines]
+    return [*lines]

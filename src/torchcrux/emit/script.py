@@ -91,7 +91,7 @@ def script(
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, *defaults, backend, *calls]
     definitions = inlined(around.definitions)
-    needed, registered = _registrations(program, context)
+    needed, registered = registrations(program, context)
     taken = {*names.values(), *around.taken, "f"}
     code = by_name(spelled_out([*definitions, *text]), names_of(registered), taken)
     definitions, text = code[: len(definitions)], code[len(definitions) :]
@@ -149,7 +149,7 @@ def probed(program: Program, context: Context, probe: str) -> str:
             "import torch.nn.functional as F",
             "from safetensors.torch import load_file",
             *around.imports,
-            *chain(*_registrations(program, context)),
+            *chain(*registrations(program, context)),
             *setup,
             *around.definitions,
             *text,
@@ -214,7 +214,7 @@ def _split_imports(source: str) -> tuple[list[str], list[str]]:
     return [line for line in lines[:count] if line], lines[count:]
 
 
-def _registrations(program: Program, context: Context) -> tuple[list[str], list[str]]:
+def registrations(program: Program, context: Context) -> tuple[list[str], list[str]]:
     """What must have run before the operators, and the classes of tensors, of `program` are there:
     imports, and the rest."""
     if not context.operators:

@@ -10,6 +10,8 @@ from torchcrux.emit.bodies import surroundings
 from torchcrux.emit.calls import argument, expression, statement
 from torchcrux.emit.function import function
 from torchcrux.emit.names import variables
+from torchcrux.emit.registered import by_name, names_of
+from torchcrux.emit.script import registrations
 from torchcrux.passes.arguments import DropArgument, DropOne, SetArgument
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.bodies import DropOperand, Inline, ReplaceInside
@@ -49,9 +51,14 @@ class Words:
         self.program = draft.program
         self.names = variables(draft.program)
         self.told = _told(self.program, self.names)
+        self.operators = names_of(registrations(self.program, draft.context)[1])
 
     def of(self, edit: Edit, changed: Draft | None) -> str:
         """`edit`, which makes `changed`."""
+        (told,) = by_name([self._of(edit, changed)], self.operators, self.names.values())
+        return told
+
+    def _of(self, edit: Edit, changed: Draft | None) -> str:
         match edit:
             case CutCall(name):
                 return self._cut(self.program.by_name[name])
