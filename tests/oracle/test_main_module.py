@@ -26,3 +26,14 @@ def test_what_is_inlined_from_a_script_sees_the_globals_of_that_script(main):
 
         compiled = torch.compile(caller, backend="eager", fullgraph=True)
         assert compiled(torch.ones(1)).item() == len(name)
+
+
+def test_a_backend_may_be_registered_again(main):
+    text = (
+        "from torch._dynamo import register_backend\n@register_backend\ndef mine(gm, _): return gm"
+    )
+    for _ in range(2):
+        exec(text, main_module(Path("repro.py")).__dict__)
+        assert "mine" in torch.compiler.list_backends()
+    main_module(Path("repro.py"))
+    assert "mine" not in torch.compiler.list_backends()

@@ -131,6 +131,16 @@ def destroy(library: Any) -> None:
     library._destroy()
 
 
+def forget_backends(module: str) -> None:
+    """Take back that functions of `module` were registered as backends of `torch.compile`.
+    `torch._dynamo.backends.registry._COMPILER_FNS` and `_BACKENDS`, 2.0 to 2.13."""
+    registry = sys.modules.get("torch._dynamo.backends.registry")
+    functions: dict[str, Any] = getattr(registry, "_COMPILER_FNS", {})
+    for name in [key for key, one in functions.items() if getattr(one, "__module__", "") == module]:
+        del functions[name]
+        getattr(registry, "_BACKENDS", {}).pop(name, None)
+
+
 def with_arguments(
     change: Callable[[Any, Sequence[Any]], Sequence[Any]],
 ) -> contextlib.AbstractContextManager[Any]:

@@ -24,6 +24,7 @@ from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.naming import stems
+from torchcrux.oracle.patience import Patience
 from torchcrux.oracle.question import Question
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.trial import Trials
@@ -70,6 +71,7 @@ class Oracle:
     queries: int = 0
     broken: list[Answer] = field(default_factory=list)
     trials: Trials = field(init=False)
+    patience: Patience = field(init=False)
     _stems: list[str] = field(init=False)
     _adopted: bool = False
     _first: Draft | None = None
@@ -78,6 +80,7 @@ class Oracle:
 
     def __post_init__(self) -> None:
         self._stems = stems(self.names)
+        self.patience = Patience(self.timeout)
         self.trials = Trials(self.pool, self.values, self.timeout, self.fault, self.eager)
 
     @property
@@ -118,6 +121,7 @@ class Oracle:
         self.values.ensure([draft for draft in drafts if draft is not None])
         answers: list[Answer | None] = [None] * len(drafts)
         waiting: dict[str, list[int]] = {}
+        largest: dict[str, int] = {}
         tasks: list[tuple[str, str, Task]] = []
         for i, draft in enumerate(drafts):
             try:
@@ -139,6 +143,7 @@ class Oracle:
                 waiting[key].append(i)
             else:
                 waiting[key] = [i]
+                largest[key] = draft.program.operations
                 tasks.append((key, text, self._task(draft, text, data)))
         judged, repeated = self._judged_beside(tasks)
         for (key, _, task), answer in zip(tasks, judged, strict=True):
@@ -148,6 +153,8 @@ class Oracle:
                 self._first, self._left, self.repeats = draft, self.repeats, 0
             if answer.verdict is Verdict.BROKEN:
                 self.broken.append(answer)
+            elif answer.seconds:  # it has ended by itself
+                self.patience.ended(largest[key], answer.seconds)
             self._record(key, task, answer)
             if answer.verdict is Verdict.PASSES:
                 self.slowest = max(self.slowest, answer.seconds)
@@ -348,4 +355,6 @@ class Oracle:
         return known
 
     def _task(self, draft: Draft, text: str, data: Mapping[str, Sequence[str]]) -> Task:
-        return self.question.task(draft, text, data, timeout=self.timeout, limit=self.limit)
+        hangs = self.expected.kind is Kind.HANG
+        timeout = self.timeout if hangs else self.patience.of(draft.program.operations)
+        return self.question.task(draft, text, data, timeout=timeout, limit=self.limit)

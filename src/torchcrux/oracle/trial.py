@@ -17,6 +17,7 @@ from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.script import probed
 from torchcrux.oracle.facts import PROBE, elements_of, measure, number
 from torchcrux.oracle.main_module import main_module
+from torchcrux.oracle.patience import FACTOR, LEAST_EAGER, TooLong, at_most
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node, Op, Value
@@ -34,7 +35,8 @@ MOST_LISTED = 4096
 
 def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     """Run each of ``payload["texts"]`` (see emit.script.probed); the specs of its values by name
-    and the warnings, or None where it does not run. Runs in a child process.
+    and the warnings, or None where it does not run, or not in ``payload["seconds"]``. Runs in a
+    child process.
 
     An exception of the type `eager` is what eager should raise: it counts as running."""
     import warnings
@@ -67,9 +69,12 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
 
         module = main_module(path, **{PROBE: probe})
         try:
-            with warnings.catch_warnings(record=True) as warned:
+            with warnings.catch_warnings(record=True) as warned, at_most(payload["seconds"]):
                 warnings.simplefilter("always")
                 exec(compile(text, str(path), "exec"), module.__dict__)
+        except TooLong:
+            results.append(None)
+            continue
         except Exception as error:
             if f"{type(error).__module__}.{type(error).__qualname__}" != payload["eager"]:
                 results.append(None)
@@ -133,13 +138,16 @@ class Trials:
             for node in draft.program.inputs
             if _is_listed(node)
         }
+        seconds = min(self.timeout, max(LEAST_EAGER, FACTOR * self.values.seconds))
         payload = {
             "texts": list(fresh),
+            "seconds": seconds,
             "data": data,
             "eager": self.eager,
             "listed": sorted(listed),
         }
-        task = Task(TRY, payload, timeout=self.timeout, reuse=True)
+        # Where no signal interrupts it: the others are asked again, without it.
+        task = Task(TRY, payload, timeout=self.timeout + seconds, reuse=True)
         (outcome,) = self.pool.run([task])
         if outcome.status is Status.DONE:
             self.known.update(zip(fresh, outcome.value, strict=True))

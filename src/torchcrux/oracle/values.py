@@ -48,6 +48,8 @@ class Values:
     tolerant: bool = False
     peak: int = 0
     """Bytes that an eager run of the whole program has needed."""
+    seconds: float = 0.0
+    """What such a run has taken at most."""
     inputs_seen: dict[str, Node] = field(default_factory=dict)
     given: set[str] = field(default_factory=set)
     """Keys of what is known without an eager run."""
@@ -198,6 +200,7 @@ class Values:
         )
         (outcome,) = self.pool.run([task])
         self.peak = max(self.peak, outcome.peak_memory or 0)
+        self.seconds = max(self.seconds, outcome.seconds)
         if outcome.status is not Status.DONE:
             raise ValuesLost(
                 f"the eager run of the captured graph ended with {outcome.status.value}"
