@@ -14,7 +14,7 @@ from torchcrux.emit.registered import by_name, names_of
 from torchcrux.emit.script import registrations
 from torchcrux.passes.arguments import DropArgument, DropOne, SetArgument
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.passes.bodies import DropOperand, Inline, ReplaceInside
+from torchcrux.passes.bodies import DropOperand, Inline, ReplaceInside, SameOperand
 from torchcrux.passes.bypass import ReplaceNode
 from torchcrux.passes.context import DropItem, SetContext
 from torchcrux.passes.cut import CutCall
@@ -31,7 +31,7 @@ LONGEST = 56
 
 _ASSIGNED = re.compile(r"^ *(\w+) = ", re.MULTILINE)
 _STRUCTURE = (
-    *(CutCall, ReplaceNode, Inline, ReplaceInside, DropOperand, Respell),
+    *(CutCall, ReplaceNode, Inline, ReplaceInside, DropOperand, SameOperand, Respell),
     *(DropOutput, ReturnInput, ReturnWritten),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from torchcrux.emit.bodies import (
     GRAD,
@@ -21,6 +22,7 @@ from torchcrux.passes.bypass import alike
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Arg, Body, Node, Op, Program, Ref
 from torchcrux.program.literals import mapped, substituted, tidied, with_argument, with_mapped
+from torchcrux.program.spec import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ LAYOUTS = {
     JVP: Layout((0,), carried=(1,), free=3),
 }
 
+REGION = f"{HIGHER_ORDER}invoke_subgraph"
+"""Its calls share a body, and are what they are together."""
+
 _POSITIONAL = frozenset({VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD})
 """Keywords such as in_dims and argnums count their operands."""
 
@@ -84,7 +89,8 @@ class Inline:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceInside:
-    """In the body at `place` of `node`, use `by` for `name`, and drop what is then without use."""
+    """In the body at `place` of `node`, and of the calls that share it, use `by` for `name`, and
+    drop what is then without use."""
 
     node: str
     place: int
@@ -98,8 +104,12 @@ class ReplaceInside:
         body = node.args[self.place]
         if not isinstance(body, Body) or not {self.name, self.by} <= body.program.by_name.keys():
             return draft
-        changed = with_argument(node, ("args", self.place), _without(body, self.name, self.by))
-        return replace(draft, program=draft.program.replace_nodes({node.name: changed}))
+        smaller = _without(body, self.name, self.by)
+        sharing = {
+            one.name: with_argument(one, ("args", self.place), smaller)
+            for one in _sharing(node, draft.program)
+        }
+        return replace(draft, program=draft.program.replace_nodes(sharing))
 
     def __str__(self) -> str:
         return f"{self.by} instead of {self.name} in a body of {self.node}"
@@ -107,7 +117,8 @@ class ReplaceInside:
 
 @dataclass(frozen=True, slots=True)
 class DropOperand:
-    """Without an operand that no body of `node` uses: the input called `name` of its first body."""
+    """Without an operand that no body of `node` uses: the input called `name` of its first body;
+    so for the calls that share them."""
 
     node: str
     name: str
@@ -118,24 +129,48 @@ class DropOperand:
         if node is None or layout is None:
             return draft
         bodies = _bodies(node, layout)
-        names = [one.name for one in bodies[0].program.inputs]
-        if self.name not in names:
-            return draft
-        at = names.index(self.name)
-        args = list(node.args)
-        for place in layout.bodies:
-            args[place] = _without_input(bodies[layout.bodies.index(place)], at)
-        if layout.rest is not None:
-            del args[layout.rest + at]
-        elif layout.free is not None:
-            before = sum(len(_items(node.args[place])) for place in layout.carried)
-            held = _items(node.args[layout.free])
-            args[layout.free] = tuple(one for i, one in enumerate(held) if i + before != at)
-        changed = replace(node, args=tuple(args))
-        return replace(draft, program=tidied(draft.program.replace_nodes({node.name: changed})))
+        if self.name not in _idle(node, layout, bodies):
+            return draft  # by now it may be used
+        at = [one.name for one in bodies[0].program.inputs].index(self.name)
+        sharing = {
+            one.name: _without_operand(one, layout, at) for one in _sharing(node, draft.program)
+        }
+        return replace(draft, program=tidied(draft.program.replace_nodes(sharing)))
 
     def __str__(self) -> str:
         return f"{self.node} without its operand {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SameOperand:
+    """The bodies of `node`, and of the calls that share them, use the operand `by` for the operand
+    `name`, both inputs of the first body."""
+
+    node: str
+    name: str
+    by: str
+
+    def apply(self, draft: Draft) -> Draft:
+        node = draft.program.by_name.get(self.node)
+        layout = LAYOUTS.get(node.target) if node else None
+        if node is None or layout is None:
+            return draft
+        names = [one.name for one in _bodies(node, layout)[0].program.inputs]
+        if not {self.name, self.by} <= {*names}:
+            return draft
+        at, by = names.index(self.name), names.index(self.by)
+        changed = {}
+        for one in _sharing(node, draft.program):
+            args = list(one.args)
+            for place, body in zip(layout.bodies, _bodies(one, layout), strict=True):
+                inputs = body.program.inputs
+                args[place] = _renamed(body, inputs[at].name, inputs[by].name)
+            changed[one.name] = replace(one, args=tuple(args))
+        draft = replace(draft, program=draft.program.replace_nodes(changed))
+        return DropOperand(self.node, self.name).apply(draft)
+
+    def __str__(self) -> str:
+        return f"{self.by} instead of {self.name} in the bodies of {self.node}"
 
 
 class InlineBodies(TriedFirst):
@@ -159,9 +194,9 @@ class ShrinkBodies(TriedFirst):
             bodies = _bodies(node, layout)
             for place, body in zip(layout.bodies, bodies, strict=True):
                 for call in body.program.calls:
-                    by = _substitute(call, body.program)
-                    if by is not None:
+                    for by in _substitutes(call, body.program):
                         yield ReplaceInside(node.name, place, call.name, by)
+            yield from _same_operands(node, layout, bodies, draft.program)
             if node.target not in _POSITIONAL:
                 yield from (DropOperand(node.name, name) for name in _idle(node, layout, bodies))
             elif not node.kwargs:  # the first is what is differentiated, or mapped
@@ -185,10 +220,64 @@ def _items(arg: Arg) -> Sequence[Arg]:
     return arg if isinstance(arg, (tuple, list)) else ()
 
 
-def _substitute(call: Node, program: Program) -> str | None:
-    """What a body may use for the value of `call`: an operand or an input, of the same kind."""
-    earlier = [*call.references(), *(node.name for node in program.inputs)]
-    return next((name for name in earlier if alike(call, program.by_name[name])), None)
+def _substitutes(call: Node, program: Program) -> list[str]:
+    """What a body may use for the value of `call`: operands, those of the same shape first, as far
+    as was seen when the body was; else an input of the same kind."""
+    operands = [*dict.fromkeys(call.references())]
+    found = [name for name in operands if _same_dtype(call, program.by_name[name])]
+    found.sort(key=lambda name: not alike(call, program.by_name[name]))
+    inputs = (node.name for node in program.inputs if alike(call, node))
+    return found or [*islice(inputs, 1)]
+
+
+def _same_dtype(node: Node, other: Node) -> bool:
+    one, two = node.spec, other.spec
+    return isinstance(one, Tensor) and isinstance(two, Tensor) and one.dtype == two.dtype
+
+
+def _sharing(node: Node, program: Program) -> list[Node]:
+    """`node`, and the calls of the same region."""
+    if node.target != REGION:
+        return [node]
+    body = node.args[0]
+    return [one for one in program.calls if one.target == REGION and one.args[0] == body]
+
+
+def _same_operands(
+    node: Node, layout: Layout, bodies: Sequence[Body], program: Program
+) -> Iterator[SameOperand]:
+    """Free operands that are the same as an earlier one, wherever the bodies are called."""
+    if node.target in _POSITIONAL or len({len(one.program.inputs) for one in bodies}) != 1:
+        return
+    first = sum(len(_items(node.args[place])) for place in layout.carried)
+    columns = [*zip(*(layout.operands(one) for one in _sharing(node, program)), strict=True)]
+    names = [one.name for one in bodies[0].program.inputs]
+    for at, column in enumerate(columns[first:], first):
+        before = columns.index(column)
+        if first <= before < at:
+            yield SameOperand(node.name, names[at], names[before])
+
+
+def _renamed(body: Body, name: str, by: str) -> Body:
+    """`body` with `by` in the stead of its input `name`."""
+    result = mapped(body.result, lambda arg: Ref(by) if arg == Ref(name) else arg)
+    program = body.program
+    calls = substituted(Program(program.calls, ()), {name: by}).nodes
+    outputs = tuple(dict.fromkeys(by if one == name else one for one in program.outputs))
+    return Body(Program((*program.inputs, *calls), outputs), result)
+
+
+def _without_operand(node: Node, layout: Layout, at: int) -> Node:
+    args = list(node.args)
+    for place, body in zip(layout.bodies, _bodies(node, layout), strict=True):
+        args[place] = _without_input(body, at)
+    if layout.rest is not None:
+        del args[layout.rest + at]
+    elif layout.free is not None:
+        before = sum(len(_items(node.args[place])) for place in layout.carried)
+        held = _items(node.args[layout.free])
+        args[layout.free] = tuple(one for i, one in enumerate(held) if i + before != at)
+    return replace(node, args=tuple(args))
 
 
 def _without(body: Body, name: str, by: str) -> Body:
