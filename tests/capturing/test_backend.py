@@ -159,6 +159,23 @@ class Compiler:
         ["class Compiler", "2.5"],
         [],
     ),
+    "an instance without a state, of an abstract class": (
+        """
+import torch
+from abc import ABC, abstractmethod
+class Base(ABC):
+    @abstractmethod
+    def __call__(self, gm, inputs):
+        ...
+class Compiler(Base):
+    def __call__(self, gm, inputs):
+        raise RuntimeError("boom")
+"""
+        + USE.format("Compiler()"),
+        "Compiler_",
+        ["Compiler_ = Compiler()"],
+        ["__new__"],
+    ),
     "a bound method": (
         """
 import torch

@@ -7,11 +7,12 @@ import pytest
 from torchcrux.explain.words import Words, says_much
 from torchcrux.passes.arguments import DropArgument, SetArgument
 from torchcrux.passes.base import Draft
-from torchcrux.passes.bodies import Inline, ReplaceInside
+from torchcrux.passes.bodies import ReplaceInside
 from torchcrux.passes.bypass import ReplaceNode
 from torchcrux.passes.context import DropItem, SetContext
 from torchcrux.passes.cut import CutCall
 from torchcrux.passes.dtype import Cast
+from torchcrux.passes.inlining import Inline
 from torchcrux.passes.inputs import PlainInput, SetValue
 from torchcrux.passes.parts import Part
 from torchcrux.passes.rank import DropDimension

@@ -66,6 +66,18 @@ def script(operation, grad=False):
     return SCRIPT.format(operation=operation, grad=grad, backward=backward)
 
 
+def test_what_a_failure_leaves_in_the_dispatcher_is_undone(tmp_path):
+    text = (
+        "import torch\n"
+        "torch._C._dispatch_tls_set_dispatch_key_excluded('AutocastCPU', True)\n"
+        "raise ValueError('in the middle')\n"
+    )
+    before = str(torch._C._dispatch_tls_local_exclude_set())
+    _, failure = execute(text, tmp_path / "repro.py")
+    assert failure.message == "in the middle"
+    assert str(torch._C._dispatch_tls_local_exclude_set()) == before
+
+
 def test_what_is_lowered_passes_without_a_compiler_of_kernels(judged):
     assert judged(script("exp")) == ("passes", 0)
     assert judged(script("exp", grad=True)) == ("passes", 0)

@@ -157,11 +157,13 @@ class Expressions:
 
     def _instance(self, value: Any) -> str:
         cls = type(value)
-        if hasattr(cls, "__slots__"):
+        if any(vars(base).get("__slots__") for base in cls.__mro__):
             raise Inexpressible(f"it uses an object of type {cls.__qualname__}")
         constructor = self._by_name(cls)
         if constructor is None:
             raise Inexpressible(f"it uses an object of the class {cls.__qualname__}")
+        if not vars(value) and not _has_constructor(cls):
+            return f"{constructor}()"
         state = self.of(dict(vars(value)))
         name = self.unused(cls.__name__.lower())
         self.add(f"{name} = {constructor}.__new__({constructor})\nvars({name}).update({state})")
@@ -205,6 +207,10 @@ class Expressions:
         self.add(f"def {maker}():\n{inner}\n\n\n{made} = {maker}()")
         self._made[id(function)] = (function, made)
         return made
+
+
+def _has_constructor(cls: type) -> bool:
+    return any({"__init__", "__new__"} & vars(base).keys() for base in cls.__mro__[:-1])
 
 
 def _variables(module: Any) -> list[tuple[str, Any]]:

@@ -196,16 +196,14 @@ def _flex_attention(node: Node, names: Names, around: Around) -> Written:
 
 def _public_flex_attention(node: Node, names: Names, around: Around) -> Written:
     around.imports[f"from {FLEX_ATTENTION.rpartition('.')[0]} import flex_attention"] = None
-    operands = [arg for arg in node.args if not isinstance(arg, Body)]
-    keywords = dict(node.kwargs)
-    score, free = keywords.pop("score_mod", None), keywords.pop("buffers", ())
+    query, key, value, *function = _operands(node)
     lines: list[str] = []
-    parts = [*_texts(operands, names)]
-    if isinstance(score, Body):
+    parts = [*_texts((query, key, value), names)]
+    if function:
+        score, free = function
         lines, score_mod = given("score_mod", score, around, _texts(free, names))
         parts.append(f"score_mod={score_mod}")
-    parts += [f"{key}={argument(value, names)}" for key, value in keywords.items()]
-    return lines, f"flex_attention({', '.join(parts)})"
+    return lines, f"flex_attention({', '.join([*parts, *_keywords(node, names)])})"
 
 
 def _always(node: Node) -> bool:

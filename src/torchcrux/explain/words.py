@@ -14,11 +14,12 @@ from torchcrux.emit.registered import by_name, names_of
 from torchcrux.emit.script import registrations
 from torchcrux.passes.arguments import DropArgument, DropOne, SetArgument
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.passes.bodies import DropOperand, Inline, ReplaceInside, SameOperand
+from torchcrux.passes.bodies import DropOperand, ReplaceInside, SameOperand
 from torchcrux.passes.bypass import ReplaceNode
 from torchcrux.passes.context import DropItem, SetContext
 from torchcrux.passes.cut import CutCall
 from torchcrux.passes.in_place import NewValue
+from torchcrux.passes.inlining import Inline
 from torchcrux.passes.outputs import DropOutput, ReturnInput, ReturnWritten
 from torchcrux.passes.parts import Part
 from torchcrux.passes.sharing import Place
@@ -171,7 +172,9 @@ def _short(node: Node) -> str:
     if node.op is Op.METHOD:
         return f"(...).{node.target}(...)"
     target = node.target.replace("torch.ops.higher_order.", "torch.")
-    return f"{target.removeprefix('torch.nn.functional.')}(...)"
+    for module in ("torch.nn.functional.", "torch.nn.attention.flex_attention."):
+        target = target.removeprefix(module)
+    return f"{target}(...)"
 
 
 def _bare(node: Node) -> str:

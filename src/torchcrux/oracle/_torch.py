@@ -131,6 +131,13 @@ def destroy(library: Any) -> None:
     library._destroy()
 
 
+def dispatch_put_back() -> contextlib.AbstractContextManager[Any]:
+    """What of the dispatcher's state a compiler that fails in the middle leaves behind is undone at
+    the end of the context. `torch._C._PreserveDispatchKeyGuard`, 2.0 to 2.13."""
+    guard = getattr(torch._C, "_PreserveDispatchKeyGuard", contextlib.nullcontext)
+    return cast(contextlib.AbstractContextManager[Any], guard())
+
+
 def forget_backends(module: str) -> None:
     """Take back that functions of `module` were registered as backends of `torch.compile`.
     `torch._dynamo.backends.registry._COMPILER_FNS` and `_BACKENDS`, 2.0 to 2.13."""

@@ -156,12 +156,13 @@ def execute(
     the attribute that it compares, if it compares; then ``actual`` and ``expected`` are among the
     globals."""
     from torchcrux import _torch
+    from torchcrux.oracle._torch import dispatch_put_back
     from torchcrux.oracle.failure import from_exception
     from torchcrux.oracle.freeing import compiled
 
     module = main_module(path)
     code = compiled(text, path)
-    with _torch.compiler_errors() as raised_by_compiler:
+    with _torch.compiler_errors() as raised_by_compiler, dispatch_put_back():
         try:
             exec(code, module.__dict__)
         except (Exception, SystemExit) as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from torchcrux.passes.arguments import Arguments, Numbers, PlainArguments
+from torchcrux.passes.attention import Attention
 from torchcrux.passes.base import Draft, Edit, Pass
-from torchcrux.passes.bodies import InlineBodies, ShrinkBodies
+from torchcrux.passes.bodies import ShrinkBodies
 from torchcrux.passes.bypass import Bypass, SameCalls, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
 from torchcrux.passes.data import NumberedValues, PlainValues, RoundValues
 from torchcrux.passes.dtype import Devices, Dtypes
 from torchcrux.passes.in_place import OutOfPlace
+from torchcrux.passes.inlining import InlineBodies
 from torchcrux.passes.inputs import (
     ConstantValues,
     Constructors,
@@ -35,6 +37,7 @@ ALL: tuple[Pass, ...] = (
     Outputs(),
     InlineBodies(),
     ShrinkBodies(),
+    Attention(),
     Backward(),
     Regions(),
     PlainContext(),
