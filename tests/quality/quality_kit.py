@@ -30,6 +30,8 @@ def fail():
 
 
 class NoValues:
+    seconds = 0.0
+
     def ensure(self, drafts):
         pass
 
