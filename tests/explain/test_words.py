@@ -126,6 +126,22 @@ def test_functions_inside():
     assert words(inside, draft) == "x instead of sin.cos() in the function of torch.vmap(...)"
 
 
+@pytest.mark.parametrize(
+    ("operator", "written"),
+    [
+        ("tag_activation_checkpoint", "checkpoint"),
+        ("invoke_subgraph", "region"),
+        ("cond", "torch.cond"),
+    ],
+)
+def test_a_call_that_takes_functions_is_named_as_in_the_script(operator, written):
+    body = Body(Program((Node("p", Op.INPUT, spec=ONE),), ("p",)), Ref("p"))
+    target = f"torch.ops.higher_order.{operator}"
+    call = Node("a", Op.FUNCTION, target, (body, Ref("all")), spec=ONE)
+    draft = Draft(Program((PROGRAM.nodes[0], call), ("a",)), Context())
+    assert words(CutCall("a"), draft) == f"without {written}(...)"
+
+
 def test_what_is_computed_is_no_news():
     assert not says_much(CutCall("a"))
     assert says_much(SetContext("dynamic", ""))

@@ -30,6 +30,15 @@ from torchcrux.program.spec import Number, Sequence, Spec, Tensor
 LONGEST = 56
 """A call whose text is longer is told by its name."""
 
+_AS_WRITTEN = {
+    "invoke_subgraph": "region",
+    "tag_activation_checkpoint": "checkpoint",
+    "autograd_function_apply": "Function.apply",
+    "map_impl": "map",
+    "scan": "scan",
+}
+"""What a script calls a higher-order operator that has another name, or is no part of `torch`."""
+
 _ASSIGNED = re.compile(r"^ *(\w+) = ", re.MULTILINE)
 _STRUCTURE = (
     *(CutCall, ReplaceNode, Inline, ReplaceInside, DropOperand, SameOperand, Respell),
@@ -171,7 +180,10 @@ def _call_text(node: Node, names: Mapping[str, str]) -> str:
 def _short(node: Node) -> str:
     if node.op is Op.METHOD:
         return f"(...).{node.target}(...)"
-    target = node.target.replace("torch.ops.higher_order.", "torch.")
+    operator = node.target.removeprefix("torch.ops.higher_order.")
+    target = _AS_WRITTEN.get(
+        operator, node.target if operator == node.target else f"torch.{operator}"
+    )
     for module in ("torch.nn.functional.", "torch.nn.attention.flex_attention."):
         target = target.removeprefix(module)
     return f"{target}(...)"
