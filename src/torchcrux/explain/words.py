@@ -34,7 +34,7 @@ _AS_WRITTEN = {
     "invoke_subgraph": "region",
     "tag_activation_checkpoint": "checkpoint",
     "autograd_function_apply": "Function.apply",
-    "map_impl": "map",
+    "map_impl": "torch.ops.higher_order.map_impl",
     "scan": "scan",
 }
 """What a script calls a higher-order operator that has another name, or is no part of `torch`."""
