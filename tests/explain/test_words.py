@@ -131,7 +131,6 @@ def test_functions_inside():
     [
         ("tag_activation_checkpoint", "checkpoint"),
         ("invoke_subgraph", "region"),
-        ("associative_scan", "torch.associative_scan"),
     ],
 )
 def test_a_call_that_takes_functions_is_named_as_in_the_script(operator, written):
