@@ -9,9 +9,10 @@ import pytest
 from torchcrux.case import Case
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.passes import Draft
-from torchcrux.pools import EVERY_SCRIPT, WITH_INDUCTOR, Early, imports
+from torchcrux.pools import Early, imports
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Program
+from torchcrux.torch_modules import EVERY_SCRIPT, WITH_INDUCTOR
 
 CONFIG = ("torch._inductor.config.max_autotune = True",)
 

@@ -21,6 +21,7 @@ from torchcrux.passes import Draft
 from torchcrux.program.context import Backend, Context
 from torchcrux.run import Pool
 from torchcrux.run.limits import available_memory
+from torchcrux.torch_modules import EVERY_SCRIPT, WITH_INDUCTOR
 
 PRELOAD = (
     "torch",
@@ -36,11 +37,6 @@ INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.processor._torch:probe_indu
 WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
 PROBE_BESIDE = "torchcrux.processor._torch:probe_inductor_beside"
 IMPORT_INDUCTOR = "torchcrux.oracle._torch:import_inductor"
-
-EVERY_SCRIPT = ("torch", "torch._dynamo")
-"""What every script imports before it changes a setting, or would import in the same way after."""
-WITH_INDUCTOR = ("torch._inductor.compile_fx", "torch._inductor.cpu_vec_isa:valid_vec_isa_list")
-"""What a script with Inductor imports, and finds out about the machine, when it first compiles."""
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""

@@ -13,3 +13,7 @@ INDUCTOR_CONFIG = "torch._inductor.config"
 FUNCTORCH_CONFIG = "torch._functorch.config"
 COMPILED_IN_EAGER = ("torch._higher_order_ops.", "torch.nn.attention.")
 """Beginnings of the names of modules whose operators call `torch.compile` in eager."""
+EVERY_SCRIPT = ("torch", "torch._dynamo")
+"""What every script imports before it changes a setting, or would import in the same way after."""
+WITH_INDUCTOR = ("torch._inductor.compile_fx", "torch._inductor.cpu_vec_isa:valid_vec_isa_list")
+"""What a script with Inductor imports, and finds out about the machine, when it first compiles."""

@@ -111,6 +111,20 @@ def test_what_is_known_of_the_machine_is_laid_before_it_is_asked_for(tmp_path, a
     assert (tmp_path / "asked").exists()
 
 
+def test_what_cannot_be_imported_is_left_to_the_script(tmp_path, ahead):
+    run = run_ahead(script(tmp_path, "import sys; sys.exit(5)"), ahead(["no_module"], 1, beside=1))
+    assert (run.code, run.stderr) == (5, "")
+
+
+def test_one_that_was_killed_is_not_taken(tmp_path, ahead):
+    waiting = ahead([], 1, beside=1)
+    until(lambda: waiting._waiting)
+    waiting._waiting[0].end()
+    with Fresh(script(tmp_path, "import sys; sys.exit(5)"), 1, 60.0, ahead=waiting) as fresh:
+        (run,) = fresh.results()
+    assert run.code == 5
+
+
 def test_those_that_nobody_needs_end(ahead):
     waiting = ahead([], 3, beside=2)
     until(lambda: waiting._waiting)

@@ -18,8 +18,8 @@ def test_what_is_larger_than_all_that_has_ended_may_take_longest():
     patience.ended(3, 1.0)
     assert patience.of(3) == LEAST
     assert patience.of(4) == 300.0
-    patience.ended(1, 7.0)
-    assert patience.of(2) == 7.0 * FACTOR
+    patience.ended(1, 20.0)
+    assert patience.of(2) == 20.0 * FACTOR
     patience.ended(5, 200.0)
     assert patience.of(5) == 300.0
 

@@ -28,7 +28,10 @@ import importlib, os, sys, types
 os.nice(5)
 for entry in sys.argv[1:]:
     name, _, function = entry.partition(":")
-    getattr(importlib.import_module(name), function, int)()
+    try:
+        getattr(importlib.import_module(name), function, int)()
+    except Exception:
+        pass  # the script will meet it, if it needs that
 os.write(1, b"1")
 path = sys.stdin.readline()[:-1]
 if not path:
@@ -107,12 +110,16 @@ class Interpreter:
             self.end()
             return None
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def stderr(self) -> str:
         return self._stderr.read_text(encoding="utf-8", errors="replace")
 
     def end(self) -> None:
         """Kill it, with what it has started, if it still runs."""
-        if self._process.poll() is None:
+        if not self.has_ended:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -185,6 +192,8 @@ class Ahead:
     def begun(self, script: Path, constants: Path | None) -> Interpreter | None:
         """One of them, which runs `script` now; None if none is left."""
         with self._lock:
+            while self._waiting and self._waiting[0].has_ended:
+                self._waiting.popleft()
             if not self._waiting:
                 self._count = 0  # another would come too late
                 return None

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-LEAST = 30.0
+LEAST = 120.0
 FACTOR = 10.0
-"""A candidate has so many seconds, or so many times what the slowest took that was no smaller."""
+"""A candidate has so many seconds, or so many times what the slowest took that was no smaller.
+The first C++ kernel of a process may wait a minute for what the processor can do."""
 
 LEAST_EAGER = 10.0
 """The same for one that eager only tries; the factor goes over what the captured program took."""

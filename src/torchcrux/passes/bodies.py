@@ -10,11 +10,11 @@ from torchcrux.emit.random import writes
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.bypass import alike
 from torchcrux.passes.layouts import (
-    LAYOUTS,
     POSITIONAL,
     REGION,
     Layout,
     bodies_of,
+    call_with_bodies,
     calls_with_bodies,
     items_of,
 )
@@ -61,10 +61,10 @@ class DropOperand:
     name: str
 
     def apply(self, draft: Draft) -> Draft:
-        node = draft.program.by_name.get(self.node)
-        layout = LAYOUTS.get(node.target) if node else None
-        if node is None or layout is None:
+        found = call_with_bodies(draft.program, self.node)
+        if found is None:
             return draft
+        node, layout = found
         bodies = bodies_of(node, layout)
         if self.name not in _idle(node, layout, bodies):
             return draft  # by now it may be used
@@ -88,10 +88,10 @@ class SameOperand:
     by: str
 
     def apply(self, draft: Draft) -> Draft:
-        node = draft.program.by_name.get(self.node)
-        layout = LAYOUTS.get(node.target) if node else None
-        if node is None or layout is None:
+        found = call_with_bodies(draft.program, self.node)
+        if found is None:
             return draft
+        node, layout = found
         names = [one.name for one in bodies_of(node, layout)[0].program.inputs]
         if not {self.name, self.by} <= {*names}:
             return draft

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.passes.layouts import LAYOUTS, PAIRS, Layout, calls_with_bodies
+from torchcrux.passes.layouts import PAIRS, Layout, call_with_bodies, calls_with_bodies
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Arg, Body, Node, Program, Ref
 from torchcrux.program.literals import mapped, substituted, tidied, with_mapped
@@ -20,10 +20,10 @@ class Inline:
     place: int
 
     def apply(self, draft: Draft) -> Draft:
-        node = draft.program.by_name.get(self.node)
-        layout = LAYOUTS.get(node.target) if node else None
-        if node is None or layout is None:
+        found = call_with_bodies(draft.program, self.node)
+        if found is None:
             return draft
+        node, layout = found
         body = node.args[self.place]
         program = _inlined(draft.program, node, body, layout) if isinstance(body, Body) else None
         return draft if program is None else replace(draft, program=tidied(program))

@@ -69,12 +69,20 @@ PAIRS = frozenset({VJP, JVP})
 """They return what the function returns, and something else."""
 
 
+def call_with_bodies(program: Program, name: str) -> tuple[Node, Layout] | None:
+    """The call `name`, if it is there and takes functions."""
+    node = program.by_name.get(name)
+    layout = None if node is None else LAYOUTS.get(node.target)
+    if node is None or layout is None or node.obstacle is not None:
+        return None
+    return (node, layout) if len(node.args) > max(layout.bodies) else None
+
+
 def calls_with_bodies(program: Program) -> Iterator[tuple[Node, Layout]]:
     for node in program.calls:
-        layout = LAYOUTS.get(node.target)
-        takes = layout is not None and len(node.args) > max(layout.bodies)
-        if layout is not None and takes and node.obstacle is None:
-            yield node, layout
+        found = call_with_bodies(program, node.name) if node.target in LAYOUTS else None
+        if found is not None:
+            yield found
 
 
 def bodies_of(node: Node, layout: Layout) -> list[Body]:
