@@ -176,6 +176,16 @@ def test_a_call_comes_from_the_users_line_whatever_modes_there_are():
     assert program.calls[0].origin.code == "return torch.relu(x)"
 
 
+def test_a_call_comes_from_the_line_of_the_user():
+    layer = torch.nn.TransformerEncoderLayer(8, 2, dropout=0.0)
+
+    def model(x):
+        return layer(x)
+
+    _, program = dynamo(model, torch.randn(2, 3, 8))
+    assert {call.origin.code for call in program.calls} == {"return layer(x)"}
+
+
 def test_sizes_that_nobody_uses_are_left_out():
     def function(x, y, p):
         def wide():

@@ -130,10 +130,10 @@ def mapped(function, x):
     return over(function, x, W[0])
 
 
-def scanned(function, x):
+def scanned(function, x, init=None):
     from torch._higher_order_ops.scan import scan
 
-    return scan(function, torch.zeros(4), x)
+    return scan(function, torch.zeros(4) if init is None else init, x)
 
 
 class HigherOrder:
@@ -177,6 +177,23 @@ class HigherOrder:
 
     def scan(x):
         return scanned(lambda carry, row: (carry + row, carry * row), x)
+
+    def map_of_several(x):
+        return mapped(lambda rows, w: (rows[0] + w, rows[1].sin()), (x, x + 1))
+
+    def scan_of_several(x):
+        def step(carry, row):
+            a, b = carry
+            total = a + row * W[0]
+            return (total, b * 2 + a), (total.sin(), b + row)
+
+        return scanned(step, x, (torch.zeros(4), torch.ones(4)))
+
+    def scan_of_two_sequences(x):
+        def step(carry, rows):
+            return carry + rows[0], rows[1] * carry
+
+        return scanned(step, (x, x * 2))
 
     def flex_attention(x):
         q = x.reshape(1, 1, 4, 4)

@@ -14,10 +14,12 @@ from torchcrux.passes.cut import CutCall
 from torchcrux.passes.dtype import Cast
 from torchcrux.passes.inlining import Inline
 from torchcrux.passes.inputs import PlainInput, SetValue
+from torchcrux.passes.inside import InBody
 from torchcrux.passes.parts import Part
 from torchcrux.passes.rank import DropDimension
 from torchcrux.passes.sharing import Place as Lies
 from torchcrux.passes.sizes import Resize
+from torchcrux.passes.spelling import Respell
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Body, Node, Op, Program, Ref, Value
 from torchcrux.program.literals import Place
@@ -124,6 +126,10 @@ def test_functions_inside():
     assert words(Inline("v", 0), draft) == "what the function computes, without torch.vmap(...)"
     inside = ReplaceInside("v", 0, "r", "p")
     assert words(inside, draft) == "x instead of sin.cos() in the function of torch.vmap(...)"
+    other = InBody("v", 0, Respell("q", "sin", Op.FUNCTION, "torch.sin"))
+    told = "torch.sin(x) instead of x.sin() in the function of torch.vmap(...)"
+    assert words(other, draft) == told
+    assert not says_much(other)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -328,17 +330,20 @@ def tensors_of(
     return {name: tensor}
 
 
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ([^\n]*)\n\s*([^\n]*)')
 _SEGMENT = re.compile(r"\[['\"]?([^'\"\]]+)['\"]?\]")
 
 
 def _origin(node: fx.Node) -> Origin | None:
+    """The innermost line that is not PyTorch's own."""
     frames = _FRAME.findall(node.meta.get("stack_trace") or "")
     # A mode, such as that of a default device, stands between a call and who made it.
     frames = [frame for frame in frames if frame[2] != "__torch_function__"]
     if not frames:
         return None
-    file, line, _, code = frames[-1]
+    outside = [frame for frame in frames if not frame[0].startswith(_TORCH)]
+    file, line, _, code = (outside or frames)[-1]
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed(stack.values()))[0] if stack else ""
     path = _SEGMENT.sub(r".\1", path).replace("._modules", "").strip(".")

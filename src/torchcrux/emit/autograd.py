@@ -25,6 +25,7 @@ def autograd_function(node: Node, names: Mapping[str, str], around: Around) -> W
 
 def _forward(body: Body, keywords: dict[str, Any], around: Around) -> list[str]:
     results, saved = _pair(body)
+    given: Any = body.result
     program = _in_no_grad(body.program)
     own = variables(program, fixed={"": "ctx"})
     lines = block(program, own, (), around.inside(own.values()), later=body.result)
@@ -39,7 +40,7 @@ def _forward(body: Body, keywords: dict[str, Any], around: Around) -> list[str]:
     fixed = [argument(results[i], own) for i in keywords.get("non_differentiable_idx", ())]
     if fixed:
         lines.append(f"ctx.mark_non_differentiable({', '.join(fixed)})")
-    returned = argument(tuple(results), own)
+    returned = argument(given[0], own)
     lines.append(f"return {returned[1:-1] if len(results) > 1 else returned}")
     parameters = ", ".join(["ctx", *(own[node.name] for node in program.inputs)])
     return ["@staticmethod", f"def forward({parameters}):", *indented(lines)]
@@ -81,7 +82,9 @@ def _in_no_grad(program: Program) -> Program:
 
 def _pair(forward: Body) -> Any:
     """What the forward of an autograd function returns: its results, and what backward needs."""
-    return forward.result
+    given: Any = forward.result
+    results, saved = given
+    return [results] if isinstance(results, Ref) else results, saved
 
 
 def _saved(saved: Any, keywords: dict[str, Any]) -> list[tuple[Any, bool]]:

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from torchcrux.emit.attention import (
+    FLEX_ATTENTION,
+    flex_attention,
+    is_raw_flex_attention,
+    raw_flex_attention,
+)
 from torchcrux.emit.autograd import autograd_function, is_autograd_function
-from torchcrux.emit.calls import argument
+from torchcrux.emit.calls import HIGHER_ORDER, argument, parts_of, texts
 from torchcrux.emit.function import Around, Written, given, nested
-from torchcrux.program.ir import Atom, Body, Node, Ref
+from torchcrux.emit.scans import ASSOCIATIVE_SCAN, associative_scan, is_scan, mapped, scan
+from torchcrux.program.ir import Body, Node, Ref
 from torchcrux.program.spec import Number
 
 Names: TypeAlias = Mapping[str, str]
 
-HIGHER_ORDER = "torch.ops.higher_order."
 VMAP = "torch.vmap"
 GRAD, GRAD_AND_VALUE = "torch.func.grad", "torch.func.grad_and_value"
 VJP, JVP = "torch.func.vjp", "torch.func.jvp"
 JACREV, JACFWD = "torch.func.jacrev", "torch.func.jacfwd"
 CALL = "operator.call"
-FLEX_ATTENTION = "torch.nn.attention.flex_attention.flex_attention"
 
 
 @dataclass(frozen=True)
@@ -50,28 +55,19 @@ def why_not(node: Node) -> str | None:
     return None if fits else f"a call of the higher-order operator {name} in a form not known"
 
 
-def _operands(node: Node) -> list[Any]:
-    """The arguments, whose kinds the form of the operator says."""
-    return list(node.args)
-
-
-def _texts(operands: Any, names: Names) -> tuple[str, ...]:
-    return tuple(argument(operand, names) for operand in operands)
-
-
 def _keywords(node: Node, names: Names) -> list[str]:
     return [f"{key}={argument(value, names)}" for key, value in node.kwargs]
 
 
 def _cond(node: Node, names: Names, around: Around) -> Written:
     """Its operands are tensors: a function refers to a number where it is defined."""
-    predicate, yes, no, operands = _operands(node)
+    predicate, yes, no, operands = parts_of(node)
     bodies = (yes.program.inputs, no.program.inputs)
     numbers = [
         any(isinstance(body[i].spec, Number) for body in bodies) for i in range(len(operands))
     ]
     order = sorted(range(len(operands)), key=numbers.__getitem__)
-    free = _texts([operands[i] for i in order if numbers[i]], names)
+    free = texts([operands[i] for i in order if numbers[i]], names)
     given_to = tuple(operands[i] for i in order if not numbers[i])
     first, on_true = given("true_fn", _reordered(yes, order), around, free)
     second, on_false = given("false_fn", _reordered(no, order), around, free)
@@ -87,8 +83,8 @@ def _reordered(body: Body, order: Sequence[int]) -> Body:
 
 
 def _while_loop(node: Node, names: Names, around: Around) -> Written:
-    test, body, carried, more = _operands(node)
-    free = _texts(more, names)
+    test, body, carried, more = parts_of(node)
+    free = texts(more, names)
     first, while_ = given("cond_fn", test, around, free)
     second, do = given("body_fn", body, around, free)
     text = f"torch.while_loop({while_}, {do}, {argument(tuple(carried), names)})"
@@ -96,55 +92,33 @@ def _while_loop(node: Node, names: Names, around: Around) -> Written:
 
 
 def _checkpoint(node: Node, names: Names, around: Around) -> Written:
-    body, *operands = _operands(node)
+    body, *operands = parts_of(node)
     around.imports["from torch.utils.checkpoint import checkpoint"] = None
     lines, function = given("block", body, around)
-    parts = [function, *_texts(operands, names), *_keywords(node, names)]
+    parts = [function, *texts(operands, names), *_keywords(node, names)]
     return lines, f"checkpoint({', '.join(parts)})"
 
 
-def _map(node: Node, names: Names, around: Around) -> Written:
-    body, mapped, more = _operands(node)
-    lines, function = given("step", body, around)
-    parts = ", ".join([function, argument(mapped, names), argument(more, names)])
-    return lines, f"torch.ops.higher_order.map_impl({parts})"
-
-
-def _scan(node: Node, names: Names, around: Around) -> Written:
-    body, carried, scanned, more = _operands(node)
-    around.imports["from torch._higher_order_ops.scan import scan"] = None
-    step = Body(body.program, tuple(body.result))
-    lines, function = given("combine_fn", step, around, _texts(more, names))
-    parts = ", ".join([function, *_texts((*carried, *scanned), names)])
-    return lines, f"scan({parts})"
-
-
-def _scans(node: Node) -> bool:
-    """One carried value, one sequence, one result a step: the others need nested structures."""
-    body, carried, scanned, _ = _operands(node)
-    return len(carried) == len(scanned) == 1 and len(body.result) == 2
-
-
 def _region(node: Node, names: Names, around: Around) -> Written:
-    body, _, *operands = _operands(node)
+    body, _, *operands = parts_of(node)
     name = next((name for known, name in around.regions if known == body), "")
     if not name:
         name = around.fresh("region")
         around.regions.append((body, name))
         lines = nested(name, body, around)
         around.definitions += ["", "", "@torch.compiler.nested_compile_region", *lines]
-    return [], f"{name}({', '.join(_texts(operands, names))})"
+    return [], f"{name}({', '.join(texts(operands, names))})"
 
 
 def _transformed(node: Node, names: Names, around: Around) -> Written:
     lines, made = _transform(node, names, around)
-    return lines, f"{made}({', '.join(_texts(_operands(node)[1:], names))})"
+    return lines, f"{made}({', '.join(texts(parts_of(node)[1:], names))})"
 
 
 def _transform(node: Node, names: Names, around: Around) -> Written:
     """The function that a transform makes; around a function that only calls what another
     transform makes, that one goes without saying."""
-    body = _operands(node)[0]
+    body = parts_of(node)[0]
     inner = _only_call(body)
     if inner is None:
         lines, function = given("each" if node.target == VMAP else "g", body, around)
@@ -160,50 +134,26 @@ def _only_call(body: Body) -> Node | None:
         return None
     own = [Ref(node.name) for node in inputs]
     named = any(isinstance(value, Ref) for _, value in calls[0].kwargs)
-    same = _operands(calls[0])[1:] == own and body.result == Ref(calls[0].name)
+    same = parts_of(calls[0])[1:] == own and body.result == Ref(calls[0].name)
     return calls[0] if same and not named else None
 
 
 def _vjp(node: Node, names: Names, around: Around) -> Written:
-    body, primals, free = _operands(node)
-    lines, function = given("g", body, around, _texts(free, names))
-    return lines, f"torch.func.vjp({', '.join([function, *_texts(primals, names)])})"
+    body, primals, free = parts_of(node)
+    lines, function = given("g", body, around, texts(free, names))
+    return lines, f"torch.func.vjp({', '.join([function, *texts(primals, names)])})"
 
 
 def _jvp(node: Node, names: Names, around: Around) -> Written:
-    body, primals, tangents, free = _operands(node)
-    lines, function = given("g", body, around, _texts(free, names))
-    parts = ", ".join([function, *_texts((primals, tangents), names)])
+    body, primals, tangents, free = parts_of(node)
+    lines, function = given("g", body, around, texts(free, names))
+    parts = ", ".join([function, *texts((primals, tangents), names)])
     return lines, f"torch.func.jvp({parts})"
 
 
 def _call(node: Node, names: Names, around: Around) -> Written:
-    function, *operands = _texts(node.args, names)
+    function, *operands = texts(node.args, names)
     return [], f"{function}({', '.join(operands)})"
-
-
-def _flex_attention(node: Node, names: Names, around: Around) -> Written:
-    query, key, value, score, block_mask, scale, options, free, mask_free = _operands(node)
-    score_mod, mask_mod = around.fresh("score_mod"), around.fresh("mask_mod")
-    *facts, mask = block_mask
-    lines = [
-        *nested(score_mod, score, around, _texts(free, names)),
-        *nested(mask_mod, mask, around, _texts(mask_free, names)),
-    ]
-    whole = (query, key, value, Atom(score_mod), (*facts, Atom(mask_mod)), scale, options)
-    return lines, f"torch.ops.higher_order.flex_attention({', '.join(_texts(whole, names))})"
-
-
-def _public_flex_attention(node: Node, names: Names, around: Around) -> Written:
-    around.imports[f"from {FLEX_ATTENTION.rpartition('.')[0]} import flex_attention"] = None
-    query, key, value, *function = _operands(node)
-    lines: list[str] = []
-    parts = [*_texts((query, key, value), names)]
-    if function:
-        score, free = function
-        lines, score_mod = given("score_mod", score, around, _texts(free, names))
-        parts.append(f"score_mod={score_mod}")
-    return lines, f"flex_attention({', '.join([*parts, *_keywords(node, names)])})"
 
 
 def _always(node: Node) -> bool:
@@ -217,22 +167,19 @@ def _has_bodies(*places: int) -> Callable[[Node], bool]:
     return fits
 
 
-def _is_flex_attention(node: Node) -> bool:
-    return isinstance(node.args[3], Body) and isinstance(_operands(node)[4][-1], Body)
-
-
 TRANSFORMED = Form(_transformed, _has_bodies(0))
 
 FORMS: Mapping[str, Form] = {
     f"{HIGHER_ORDER}cond": Form(_cond, _has_bodies(1, 2)),
     f"{HIGHER_ORDER}while_loop": Form(_while_loop, _has_bodies(0, 1)),
     f"{HIGHER_ORDER}tag_activation_checkpoint": Form(_checkpoint, _has_bodies(0)),
-    f"{HIGHER_ORDER}map_impl": Form(_map, _has_bodies(0)),
-    f"{HIGHER_ORDER}scan": Form(_scan, _scans),
+    f"{HIGHER_ORDER}map_impl": Form(mapped, _has_bodies(0)),
+    f"{HIGHER_ORDER}scan": Form(scan, is_scan),
+    ASSOCIATIVE_SCAN: Form(associative_scan, _has_bodies(0)),
     f"{HIGHER_ORDER}invoke_subgraph": Form(_region, _has_bodies(0)),
     f"{HIGHER_ORDER}autograd_function_apply": Form(autograd_function, is_autograd_function),
-    f"{HIGHER_ORDER}flex_attention": Form(_flex_attention, _is_flex_attention),
-    FLEX_ATTENTION: Form(_public_flex_attention, _always),
+    f"{HIGHER_ORDER}flex_attention": Form(raw_flex_attention, is_raw_flex_attention),
+    FLEX_ATTENTION: Form(flex_attention, _always),
     **dict.fromkeys((VMAP, GRAD, GRAD_AND_VALUE, JACREV, JACFWD), TRANSFORMED),
     VJP: Form(_vjp, _has_bodies(0)),
     JVP: Form(_jvp, _has_bodies(0)),

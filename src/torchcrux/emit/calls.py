@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Ref, Slice
 from torchcrux.program.spec import Number
+
+HIGHER_ORDER = "torch.ops.higher_order."
+"""What the names of operators that take functions begin with."""
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%",
@@ -20,6 +24,15 @@ _INPLACE = {
     "irshift": ">>=",
 }  # fmt: skip
 _UNARY = {"neg": "-", "pos": "+", "invert": "~", "inv": "~", "not_": "not "}
+
+
+def texts(values: Iterable[Arg], names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(argument(value, names) for value in values)
+
+
+def parts_of(node: Node) -> list[Any]:
+    """The arguments of a call that takes functions, whose kinds its form says."""
+    return list(node.args)
 
 
 def argument(arg: Arg, names: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from torchcrux.emit.inlining import inlined
 from torchcrux.emit.loops import rolled
 from torchcrux.emit.names import variables
 from torchcrux.emit.plainly import is_long, plain_lines
-from torchcrux.program.ir import Arg, Atom, Body, Node, Op, Program, Ref, Region
+from torchcrux.program.ir import Arg, Body, Node, Op, Program, Ref, Region
 
 LONGEST_LAMBDA = 36
 """A function whose text is longer has a name and a line of its own."""
@@ -73,34 +73,45 @@ def function(
 
 
 def nested(
-    name: str, body: Body, around: Around, enclosing: tuple[str, ...] = (), first: str = ""
+    name: str,
+    body: Body,
+    around: Around,
+    enclosing: tuple[str, ...] = (),
+    parameters: tuple[str, ...] = (),
 ) -> list[str]:
     """The lines of a function that computes `body`.
 
-    Its last inputs are no parameters but the `enclosing` expressions. `first` is a parameter in
-    front of the others.
+    Its last inputs are no parameters but the `enclosing` expressions. `parameters` are the names of
+    its first, if they have names of their own.
     """
     inputs = [node.name for node in body.program.inputs]
     own = len(inputs) - len(enclosing)
     fixed = dict(zip(inputs[own:], enclosing, strict=True))
+    fixed |= dict(zip(inputs, parameters, strict=False))
     names = variables(body.program, fixed=fixed)
-    parameters = [first] * bool(first) + [names[key] for key in inputs[:own]]
     lines = block(body.program, names, body.result, around.inside(names.values()))
-    return [f"def {name}({', '.join(parameters)}):", *indented(lines)]
+    listed = ", ".join([names[key] for key in inputs[:own]])
+    return [f"def {name}({listed}):", *indented(lines)]
 
 
-def given(base: str, body: Body, around: Around, enclosing: tuple[str, ...] = ()) -> Written:
+def given(
+    base: str,
+    body: Body,
+    around: Around,
+    enclosing: tuple[str, ...] = (),
+    parameters: tuple[str, ...] = (),
+) -> Written:
     """A function that computes `body`, as an operand: a short one as a lambda, else one called
     `base`, which the lines define."""
     name = around.fresh(base)
-    lines = nested(name, body, around, enclosing)
-    parameters = lines[0].removeprefix(f"def {name}(").removesuffix("):")
+    lines = nested(name, body, around, enclosing, parameters)
+    listed = lines[0].removeprefix(f"def {name}(").removesuffix("):")
     returned = lines[1].removeprefix("    return ")
     if len(lines) > 2 or returned == lines[1]:
         return lines, name
     if isinstance(body.result, tuple) and len(body.result) > 1:
         returned = f"({returned})"
-    text = f"lambda {parameters}: {returned}" if parameters else f"lambda: {returned}"
+    text = f"lambda {listed}: {returned}" if listed else f"lambda: {returned}"
     if len(text) > LONGEST_LAMBDA:
         return lines, name
     around.taken.discard(name)
@@ -163,21 +174,8 @@ def _used(program: Program, result: Arg) -> set[str]:
     """The values that a call or `result` uses."""
     used = set(Node("", Op.FUNCTION, args=(result,)).references())
     for node in program.calls:
-        for arg in node.args:
-            if type(arg) is Ref:
-                used.add(arg.name)
-            elif type(arg) not in _PLAIN:
-                used.update(node.references())
-                break
-        for _, arg in node.kwargs:
-            if type(arg) not in _PLAIN:
-                used.update(node.references())
-                break
+        used.update(node.references())
     return used
-
-
-_PLAIN = frozenset([int, float, str, bool, type(None), Atom])
-"""Kinds of arguments that refer to no value; asking these first is what makes it fast."""
 
 
 def _call(

@@ -51,6 +51,8 @@ def _joined(lines: list[str], at: int) -> str | None:
         return None
     if not takes[0].strip() and rest.startswith(f"{name}."):  # it is what is changed
         return None
+    if after.startswith("[0]") and _is_single(value):
+        value, after = value[1:-2], after.removeprefix("[0]")
     alone = (not before or before.endswith(("(", ", ", "["))) and (
         not after or after.startswith((")", ",", "]"))
     )
@@ -87,6 +89,14 @@ def _uses(text: str, name: str) -> list[int]:
         if token.type == tokenize.NAME and token.string == name
         if not (i and tokens[i - 1].string == ".")
     ]
+
+
+def _is_single(value: str) -> bool:
+    """Whether `value` is a tuple of one item, written out."""
+    if not value.endswith(",)"):
+        return False
+    made = ast.parse(value, mode="eval").body
+    return isinstance(made, ast.Tuple) and len(made.elts) == 1
 
 
 def _is_factor(value: str, before: str, after: str) -> bool:

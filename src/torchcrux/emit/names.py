@@ -17,7 +17,8 @@ _TAKEN = (
     | frozenset(keyword.kwlist)
     | {
         *("torch", "F", "f", "data", "math", "operator", "os", "copy", "faulthandler", "backend"),
-        *("checkpoint", "scan", "flex_attention", "expected", "actual", "load_file"),
+        *("checkpoint", "scan", "associative_scan", "flex_attention", "create_block_mask"),
+        *("expected", "actual", "load_file"),
     }
 )
 LETTERS = ("x", "y", "z")

@@ -92,8 +92,9 @@ def script(
     body = [*inputs, *defaults, backend, *calls]
     definitions = inlined(around.definitions)
     needed, registered = registrations(program, context)
-    taken = {*names.values(), *around.taken, "f"}
-    code = by_name(spelled_out([*definitions, *text]), names_of(registered), taken)
+    code = spelled_out([*definitions, *text])
+    if registered:
+        code = by_name(code, names_of(registered), {*names.values(), *around.taken, "f"})
     definitions, text = code[: len(definitions)], code[len(definitions) :]
     imports = _imports(context, around, [*code, *body])
     if limit is not None:

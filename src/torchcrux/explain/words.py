@@ -13,6 +13,7 @@ from torchcrux.emit.names import variables
 from torchcrux.emit.registered import by_name, names_of
 from torchcrux.emit.script import registrations
 from torchcrux.passes.arguments import DropArgument, DropOne, SetArgument
+from torchcrux.passes.attention import WithoutFunction
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.bodies import DropOperand, ReplaceInside, SameOperand
 from torchcrux.passes.bypass import ReplaceNode
@@ -20,8 +21,11 @@ from torchcrux.passes.context import DropItem, SetContext
 from torchcrux.passes.cut import CutCall
 from torchcrux.passes.in_place import NewValue
 from torchcrux.passes.inlining import Inline
+from torchcrux.passes.inside import InBody
+from torchcrux.passes.layouts import AUTOGRAD_FUNCTION
 from torchcrux.passes.outputs import DropOutput, ReturnInput, ReturnWritten
 from torchcrux.passes.parts import Part
+from torchcrux.passes.results import Bare, DropOutcome, DropResult, DropSaved
 from torchcrux.passes.sharing import Place
 from torchcrux.passes.spelling import Respell
 from torchcrux.program.ir import Atom, Body, Node, Op, Program, Value
@@ -34,21 +38,24 @@ _AS_WRITTEN = {
     "invoke_subgraph": "region",
     "tag_activation_checkpoint": "checkpoint",
     "autograd_function_apply": "Function.apply",
-    "map_impl": "torch.ops.higher_order.map_impl",
+    "map_impl": "torch._higher_order_ops.map",
     "scan": "scan",
+    "associative_scan": "associative_scan",
 }
 """What a script calls a higher-order operator that has another name, or is no part of `torch`."""
 
 _ASSIGNED = re.compile(r"^ *(\w+) = ", re.MULTILINE)
 _STRUCTURE = (
     *(CutCall, ReplaceNode, Inline, ReplaceInside, DropOperand, SameOperand, Respell),
-    *(DropOutput, ReturnInput, ReturnWritten),
+    *(DropOutput, ReturnInput, ReturnWritten, DropResult, DropOutcome, DropSaved, Bare),
 )
 
 
 def says_much(edit: Edit) -> bool:
     """Whether it is news that `edit` makes a failure go away: not of what is computed, without
     which there would be no program."""
+    if isinstance(edit, InBody):
+        return says_much(edit.edit)
     return not isinstance(edit, _STRUCTURE)
 
 
@@ -93,6 +100,12 @@ class Words:
             case Part(where, start, stop):
                 dims = " and ".join(f"{dim} of {self.names[name]}" for name, dim in where)
                 return f"only [{start}:{stop}] of dimension {dims}"
+            case InBody(node, place, inner):
+                return self._in_body(self.program.by_name[node], place, inner)
+            case DropResult(node, at) | DropOutcome(node, at):
+                return f"{_short(self.program.by_name[node])} without its result {at + 1}"
+            case WithoutFunction():
+                return str(edit)
             case SetContext() | DropItem() | DropArgument() | DropOne() | SetArgument() | Respell():
                 pass
             case Place():
@@ -129,6 +142,14 @@ class Words:
         names = variables(body.program)
         text = _call_text(body.program.by_name[name], names)
         return f"{names[by]} instead of {text} in {_function(call, place)}of {_short(call)}"
+
+    def _in_body(self, call: Node, place: int, inner: Edit) -> str:
+        body = call.args[place]
+        if not isinstance(body, Body):
+            return str(inner)
+        inside = Draft(body.program, self.draft.context)
+        words = Words(inside).of(inner, inner.apply(inside))
+        return f"{words} in {_function(call, place)}of {_short(call)}"
 
     def _differences(self, other: Program) -> Iterator[str]:
         """What is not the same in `other`: inputs, and the arguments of calls."""
@@ -195,6 +216,8 @@ def _bare(node: Node) -> str:
 
 def _function(call: Node, place: int) -> str:
     places = [i for i, arg in enumerate(call.args) if isinstance(arg, Body)]
+    if call.target == AUTOGRAD_FUNCTION:
+        return "backward " if place else "forward "
     if len(places) < 2:
         return "the function "
     return f"function {places.index(place) + 1} "

@@ -18,16 +18,15 @@ def hinted(draft: Draft, failure: Failure) -> list[int]:
     """The numbers of the calls that the failure names, those first of which it says most."""
     text = failure.text.lower()
     words = set(re.findall(r"[a-z][a-z0-9_]{2,}", text))
+    calls = [(name_of(node).strip("_"), node) for node in draft.program.calls]
+    named = {name for name in {*dict(calls)} if _is_named(name, words, failure.kernel)}
     found = [
-        (_details(node, text, words), i)
-        for i, node in enumerate(draft.program.calls)
-        if _is_named(node, words, failure.kernel)
+        (_details(node, text, words), i) for i, (name, node) in enumerate(calls) if name in named
     ]
     return [i for _, i in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _is_named(node: Node, words: set[str], kernel: str) -> bool:
-    name = name_of(node).strip("_")
+def _is_named(name: str, words: set[str], kernel: str) -> bool:
     stem = re.sub(r"\d+d?$", "", name)
     return is_in_kernel(name, kernel) or (
         name in words or any(len(stem) > 3 and word.startswith(stem) for word in words)

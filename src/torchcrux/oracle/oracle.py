@@ -339,12 +339,10 @@ class Oracle:
         self.repeats = self._left = 0
 
     def _key(self, text: str, data: Mapping[str, Sequence[str]]) -> str:
-        return hashlib.sha256(
-            json.dumps(
-                [text, sorted(data), self.values.drafts, self.match, self.votes]
-                + ["adopted"] * self._adopted
-            ).encode()
-        ).hexdigest()
+        asked = [sorted(data), self.values.drafts, self.match, self.votes]
+        digest = hashlib.sha256(text.encode())
+        digest.update(json.dumps(asked + ["adopted"] * self._adopted).encode())
+        return digest.hexdigest()
 
     def _known(self, key: str) -> Mapping[str, Any] | None:
         """What was answered before. That a candidate hung is worth asking again with more

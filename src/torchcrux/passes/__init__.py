@@ -21,10 +21,12 @@ from torchcrux.passes.inputs import (
     LiteralValues,
     RandomValues,
 )
+from torchcrux.passes.inside import Inside
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
 from torchcrux.passes.registrations import Registrations
+from torchcrux.passes.results import Results
 from torchcrux.passes.scattered import Scattered
 from torchcrux.passes.sharing import Sharing
 from torchcrux.passes.sizes import CallSizes, Sizes
@@ -37,6 +39,7 @@ ALL: tuple[Pass, ...] = (
     Outputs(),
     InlineBodies(),
     ShrinkBodies(),
+    Results(),
     Attention(),
     Backward(),
     Regions(),
@@ -65,6 +68,7 @@ ALL: tuple[Pass, ...] = (
     Numbers(0),
     Numbers(1, 1.0),
     Numbers(2),
+    Inside(),
     CallSizes(),
     PlainValues(),
     PlainValues(swapped=True),

@@ -6,21 +6,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from torchcrux.emit.random import writes
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.bypass import alike
 from torchcrux.passes.layouts import (
+    AUTOGRAD_FUNCTION,
     POSITIONAL,
-    REGION,
     Layout,
     bodies_of,
+    body_at,
     call_with_bodies,
     calls_with_bodies,
+    inputs_used,
     items_of,
+    pruned,
+    sharing,
+    with_body,
+    without_inputs,
+    without_item,
 )
 from torchcrux.passes.trying import TriedFirst
-from torchcrux.program.ir import Body, Node, Op, Program, Ref
-from torchcrux.program.literals import mapped, substituted, tidied, with_argument
+from torchcrux.program.ir import Arg, Body, Node, Program, Ref
+from torchcrux.program.literals import mapped, substituted, tidied
 from torchcrux.program.spec import Tensor
 
 
@@ -35,18 +41,11 @@ class ReplaceInside:
     by: str
 
     def apply(self, draft: Draft) -> Draft:
-        node = draft.program.by_name.get(self.node)
-        if node is None or self.place >= len(node.args):
-            return draft
-        body = node.args[self.place]
-        if not isinstance(body, Body) or not {self.name, self.by} <= body.program.by_name.keys():
+        body = body_at(draft.program, self.node, self.place)
+        if body is None or not {self.name, self.by} <= body.program.by_name.keys():
             return draft
         smaller = _without(body, self.name, self.by)
-        sharing = {
-            one.name: with_argument(one, ("args", self.place), smaller)
-            for one in _sharing(node, draft.program)
-        }
-        return replace(draft, program=draft.program.replace_nodes(sharing))
+        return with_body(draft, self.node, self.place, smaller)
 
     def __str__(self) -> str:
         return f"{self.by} instead of {self.name} in a body of {self.node}"
@@ -54,14 +53,15 @@ class ReplaceInside:
 
 @dataclass(frozen=True, slots=True)
 class DropOperand:
-    """Without an operand that no body of `node` uses: the input called `name` of its first body;
-    so for the calls that share them."""
+    """Without an operand that no body of `node` uses: the input called `name` of its body at
+    `place`; so for the calls that share them."""
 
     node: str
+    place: int
     name: str
 
     def apply(self, draft: Draft) -> Draft:
-        found = call_with_bodies(draft.program, self.node)
+        found = call_with_bodies(draft.program, self.node, self.place)
         if found is None:
             return draft
         node, layout = found
@@ -69,10 +69,10 @@ class DropOperand:
         if self.name not in _idle(node, layout, bodies):
             return draft  # by now it may be used
         at = [one.name for one in bodies[0].program.inputs].index(self.name)
-        sharing = {
-            one.name: _without_operand(one, layout, at) for one in _sharing(node, draft.program)
+        changed = {
+            one.name: without_operand(one, layout, at) for one in sharing(node, draft.program)
         }
-        return replace(draft, program=tidied(draft.program.replace_nodes(sharing)))
+        return replace(draft, program=tidied(draft.program.replace_nodes(changed)))
 
     def __str__(self) -> str:
         return f"{self.node} without its operand {self.name}"
@@ -81,14 +81,15 @@ class DropOperand:
 @dataclass(frozen=True, slots=True)
 class SameOperand:
     """The bodies of `node`, and of the calls that share them, use the operand `by` for the operand
-    `name`, both inputs of the first body."""
+    `name`, both inputs of the body at `place`."""
 
     node: str
+    place: int
     name: str
     by: str
 
     def apply(self, draft: Draft) -> Draft:
-        found = call_with_bodies(draft.program, self.node)
+        found = call_with_bodies(draft.program, self.node, self.place)
         if found is None:
             return draft
         node, layout = found
@@ -97,14 +98,14 @@ class SameOperand:
             return draft
         at, by = names.index(self.name), names.index(self.by)
         changed = {}
-        for one in _sharing(node, draft.program):
+        for one in sharing(node, draft.program):
             args = list(one.args)
             for place, body in zip(layout.bodies, bodies_of(one, layout), strict=True):
                 inputs = body.program.inputs
                 args[place] = _renamed(body, inputs[at].name, inputs[by].name)
             changed[one.name] = replace(one, args=tuple(args))
         draft = replace(draft, program=draft.program.replace_nodes(changed))
-        return DropOperand(self.node, self.name).apply(draft)
+        return DropOperand(self.node, self.place, self.name).apply(draft)
 
     def __str__(self) -> str:
         return f"{self.by} instead of {self.name} in the bodies of {self.node}"
@@ -117,7 +118,7 @@ class ShrinkBodies(TriedFirst):
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node, layout in calls_with_bodies(draft.program):
-            if _sharing(node, draft.program)[0] is not node:
+            if sharing(node, draft.program)[0] is not node:
                 continue
             bodies = bodies_of(node, layout)
             for place, body in zip(layout.bodies, bodies, strict=True):
@@ -125,12 +126,11 @@ class ShrinkBodies(TriedFirst):
                     for by in _substitutes(call, body.program):
                         yield ReplaceInside(node.name, place, call.name, by)
             yield from _same_operands(node, layout, bodies, draft.program)
-            if node.target not in POSITIONAL:
-                yield from (DropOperand(node.name, name) for name in _idle(node, layout, bodies))
-            elif not node.kwargs:  # the first is what is differentiated, or mapped
+            idle = _idle(node, layout, bodies)
+            if node.target in POSITIONAL:  # the first is what is differentiated, or mapped
                 first = bodies[0].program.inputs[0].name
-                idle = (name for name in _idle(node, layout, bodies) if name != first)
-                yield from (DropOperand(node.name, name) for name in idle)
+                idle = iter(() if node.kwargs else [name for name in idle if name != first])
+            yield from (DropOperand(node.name, layout.bodies[0], name) for name in idle)
 
 
 def _substitutes(call: Node, program: Program) -> list[str]:
@@ -148,27 +148,20 @@ def _same_dtype(node: Node, other: Node) -> bool:
     return isinstance(one, Tensor) and isinstance(two, Tensor) and one.dtype == two.dtype
 
 
-def _sharing(node: Node, program: Program) -> list[Node]:
-    """`node`, and the calls of the same region."""
-    if node.target != REGION:
-        return [node]
-    body = node.args[0]
-    return [one for one in program.calls if one.target == REGION and one.args[0] == body]
-
-
 def _same_operands(
     node: Node, layout: Layout, bodies: Sequence[Body], program: Program
 ) -> Iterator[SameOperand]:
     """Free operands that are the same as an earlier one, wherever the bodies are called."""
-    if node.target in POSITIONAL or len({len(one.program.inputs) for one in bodies}) != 1:
+    different = len({len(one.program.inputs) for one in bodies}) != 1
+    if layout.closed or different or node.target in POSITIONAL:
         return
-    columns = [*zip(*(layout.operands(one) for one in _sharing(node, program)), strict=True)]
+    columns = [*zip(*(layout.operands(one) for one in sharing(node, program)), strict=True)]
     free = columns[layout.bound(node) - layout.own :]
     names = [one.name for one in bodies[0].program.inputs[layout.bound(node) :]]
     for name, column in zip(names, free, strict=True):
         before = names[free.index(column)]
         if before != name:
-            yield SameOperand(node.name, name, before)
+            yield SameOperand(node.name, layout.bodies[0], name, before)
 
 
 def _renamed(body: Body, name: str, by: str) -> Body:
@@ -180,47 +173,53 @@ def _renamed(body: Body, name: str, by: str) -> Body:
     return Body(Program((*program.inputs, *calls), outputs), result)
 
 
-def _without_operand(node: Node, layout: Layout, at: int) -> Node:
+def without_operand(node: Node, layout: Layout, at: int) -> Node:
+    """The call without the operand that input `at` of its bodies is."""
     args = list(node.args)
     for place, body in zip(layout.bodies, bodies_of(node, layout), strict=True):
-        args[place] = _without_input(body, at)
+        args[place] = without_inputs(body, (at,))
+    if node.target == AUTOGRAD_FUNCTION:
+        args[1] = _without_result(args[1], at)
+    before = layout.own
+    for place in (*layout.carried, *(() if layout.free is None else (layout.free,))):
+        held = items_of(node.args[place])
+        if before <= at < before + len(held):
+            args[place] = without_item(held, at - before)
+        before += len(held)
     if layout.rest is not None:
         del args[layout.rest + at]
-    elif layout.free is not None:
-        held, before = items_of(node.args[layout.free]), layout.bound(node)
-        args[layout.free] = tuple(one for i, one in enumerate(held) if i + before != at)
     return replace(node, args=tuple(args))
+
+
+def _without_result(body: Arg, at: int) -> Arg:
+    if not isinstance(body, Body) or not isinstance(body.result, (tuple, list)):
+        return body
+    return pruned(body.program, without_item(body.result, at))
 
 
 def _without(body: Body, name: str, by: str) -> Body:
     result = mapped(body.result, lambda arg: Ref(by) if arg == Ref(name) else arg)
     nodes = tuple(node for node in body.program.nodes if node.name != name)
-    outputs = tuple(one for one in body.program.outputs if one != name)
-    program = substituted(Program(nodes, outputs), {name: by})
-    kept: list[Node] = []
-    used = set(Node("", Op.FUNCTION, args=(result,)).references())
-    for node in reversed(program.calls):
-        if node.name in used or writes(node):
-            kept.insert(0, node)
-            used.update(node.references())
-    outputs = tuple(dict.fromkeys(Node("", Op.FUNCTION, args=(result,)).references()))
-    return Body(Program((*program.inputs, *kept), outputs), result)
-
-
-def _without_input(body: Body, at: int) -> Body:
-    dropped = body.program.inputs[at]
-    nodes = tuple(node for node in body.program.nodes if node is not dropped)
-    return replace(body, program=replace(body.program, nodes=nodes))
+    return pruned(substituted(Program(nodes, ()), {name: by}), result)
 
 
 def _idle(node: Node, layout: Layout, bodies: Sequence[Body]) -> Iterator[str]:
-    """The free inputs of the first body that none of the bodies uses."""
-    used = [
-        {ref for call in body.program.calls for ref in call.references()}
-        | set(Node("", Op.FUNCTION, args=(body.result,)).references())
-        for body in bodies
-    ]
+    """The inputs of the first body that none of the bodies uses, and that may go: what it refers
+    to freely, and all but one of the sequences that it goes through."""
+    if layout.closed:
+        return
+    used = [inputs_used(body) for body in bodies]
+    first, last = layout.bound(node), layout.bound(node)
+    if layout.carried and layout.carried[-1] != layout.states:
+        sequences = len(items_of(node.args[layout.carried[-1]]))
+        first -= sequences if sequences > 1 else 0
     columns = list(zip(*(body.program.inputs for body in bodies), strict=False))
-    for column in columns[layout.bound(node) :]:
-        if not any(one.name in names for one, names in zip(column, used, strict=True)):
-            yield column[0].name
+    left = last - first
+    for at, column in enumerate(columns[first:], first):
+        if any(one.name in names for one, names in zip(column, used, strict=True)):
+            continue
+        if at < last:
+            left -= 1
+            if not left:
+                continue  # one has to say how often
+        yield column[0].name

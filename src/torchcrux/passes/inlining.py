@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.passes.layouts import PAIRS, Layout, call_with_bodies, calls_with_bodies
+from torchcrux.passes.layouts import (
+    AUTOGRAD_FUNCTION,
+    PAIRS,
+    Layout,
+    call_with_bodies,
+    calls_with_bodies,
+    items_of,
+)
 from torchcrux.passes.trying import TriedFirst
-from torchcrux.program.ir import Arg, Body, Node, Program, Ref
+from torchcrux.program.ir import Arg, Body, Node, Program, Ref, Region
 from torchcrux.program.literals import mapped, substituted, tidied, with_mapped
 
 
@@ -20,7 +27,7 @@ class Inline:
     place: int
 
     def apply(self, draft: Draft) -> Draft:
-        found = call_with_bodies(draft.program, self.node)
+        found = call_with_bodies(draft.program, self.node, self.place)
         if found is None:
             return draft
         node, layout = found
@@ -39,7 +46,7 @@ class InlineBodies(TriedFirst):
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node, layout in calls_with_bodies(draft.program):
-            for place in layout.bodies:
+            for place in () if layout.closed else layout.bodies:
                 yield Inline(node.name, place)
 
 
@@ -60,13 +67,16 @@ def _inlined(program: Program, node: Node, body: Body, layout: Layout) -> Progra
         moved = with_mapped(
             call, lambda arg: own.get(arg.name, arg) if isinstance(arg, Ref) else arg
         )
-        calls.append(replace(moved, name=name, regions=(*node.regions, *call.regions)))
+        own_regions = _outside(call) if node.target == AUTOGRAD_FUNCTION else call.regions
+        calls.append(replace(moved, name=name, regions=(*node.regions, *own_regions)))
         own[call.name] = Ref(name)
     result = mapped(
         body.result, lambda arg: own.get(arg.name, arg) if isinstance(arg, Ref) else arg
     )
     if node.target in PAIRS:
         result = (result,)
+    if node.target == AUTOGRAD_FUNCTION:  # without what it keeps for its backward
+        result, _ = items_of(result)
     if isinstance(result, (tuple, list)):
         names = [one.name if isinstance(one, Ref) else None for one in result]
     else:
@@ -94,3 +104,8 @@ def _inlined(program: Program, node: Node, body: Body, layout: Layout) -> Progra
             nodes.append(one)
     left = Program(tuple(nodes), tuple(dict.fromkeys(outputs)))
     return substituted(left, by) if left.outputs else None
+
+
+def _outside(call: Node) -> tuple[Region, ...]:
+    """Its scopes, without that in which autograd calls a forward."""
+    return tuple(region for region in call.regions if region.text != "torch.no_grad()")

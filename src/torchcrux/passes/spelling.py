@@ -17,8 +17,10 @@ _INFIX = {
     "bitwise_or": "or_", "bitwise_xor": "xor", "eq": "eq", "ne": "ne", "not_equal": "ne",
     "lt": "lt", "less": "lt", "le": "le", "less_equal": "le", "gt": "gt", "greater": "gt",
     "ge": "ge", "greater_equal": "ge", "neg": "neg", "negative": "neg", "bitwise_not": "invert",
+    "and": "and_", "or": "or_", "xor": "xor", "invert": "invert",
 }  # fmt: skip
-"""Names of `torch` and of methods, and those of `operator` that are written between operands."""
+"""Names of `torch` and of methods, without underscores around them, and those of `operator` that
+are written between operands."""
 _UNARY = ("neg", "invert")
 
 
@@ -67,7 +69,7 @@ def _sign(node: Node) -> str | None:
     target = node.target.removeprefix("torch.")
     if node.op is not Op.METHOD and target == node.target:
         return None
-    sign = _INFIX.get(target)
+    sign = _INFIX.get(target.strip("_"))
     operands = 1 if sign in _UNARY else 2
     return sign if len(node.args) == operands and not node.kwargs else None
 
