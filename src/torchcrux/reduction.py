@@ -20,8 +20,8 @@ from torchcrux.core.search.merge import cheap_rounds, few, merge
 from torchcrux.emit.inputs import uses_random
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
+from torchcrux.leads import leads, likely
 from torchcrux.oracle.answer import Answer
-from torchcrux.oracle.hints import hinted
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
@@ -32,8 +32,6 @@ from torchcrux.program.checks import without_checks
 from torchcrux.program.cut import writable
 from torchcrux.program.ir import Value
 
-MOST_NAMED = 4
-"""Calls that the failure names which are asked each by itself, at first one of each operator."""
 FEWEST_FOR_PARTS = 8
 """Operations below which the first round has asked about all parts that are worth it."""
 
@@ -147,7 +145,7 @@ class Reducer:
                 instead = answer
                 continue
             suspected = self._suspected(base)
-            hints = suspected or self._hints(base)
+            hints = suspected or leads(base, self.oracle.expected)
             single = [hint for hint in hints if hint.bit_count() == 1]
             some = hints if self.only_hints else single
             alone = self._first_that_suffices(level, some, causes=bool(suspected))
@@ -155,7 +153,7 @@ class Reducer:
                 return alone
             if self.only_hints:
                 break
-            search = merge(level.size, hints=hints)
+            search = merge(level.size, hints=hints, likely=likely(base.program, hints))
             cheap = cheap_rounds(level.size, hints)
             try:
                 return level.candidate(self._search(search, level.candidate, cheap)) or base
@@ -213,15 +211,6 @@ class Reducer:
         what = (answer.failure.metric or {}).get("attribute")
         self.progress(f"the numbers are wrong because of another {what}: that is reduced")
         return True
-
-    def _hints(self, draft: Draft) -> tuple[int, ...]:
-        named = hinted(draft, self.oracle.expected)
-        if not 0 < len(named) < draft.program.operations:
-            return ()
-        of_a_kind = {draft.program.calls[i].target: i for i in reversed(named)}
-        first = [i for i in named if i in of_a_kind.values()]
-        asked = [*dict.fromkeys([*first, *named])][:MOST_NAMED]
-        return tuple(dict.fromkeys([*(1 << i for i in asked), sum(1 << i for i in named)]))
 
     def _suspected(self, draft: Draft) -> tuple[int, ...]:
         """Where numbers go wrong first; and that with what it takes."""

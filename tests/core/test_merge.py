@@ -181,3 +181,19 @@ def test_the_cheap_rounds_are_those_that_keep_little(n, hints):
     kept = [max(n - asked.bit_count() for asked in one) for one in rounds]
     cheap = cheap_rounds(n, hints)
     assert max(kept[:cheap]) <= max(12, n // 4) and kept[cheap] >= n // 2
+
+
+def test_the_windows_for_which_most_speaks_are_asked_first():
+    n, items = 1000, [900, 905]
+    said = [1.0 if item in items else 0.0 for item in range(n)]
+    told = play(merge(n, likely=said), n, needs(mask(items)))
+    untold = play(merge(n), n, needs(mask(items)))
+    assert told.kept == untold.kept == items
+    assert len(told.rounds) < len(untold.rounds)
+    assert told.questions < untold.questions
+
+
+def test_what_is_said_wrongly_costs_no_question():
+    said = [float(item < 500) for item in range(1000)]
+    told = found(1000, [10, 990], likely=said)
+    assert told.questions <= found(1000, [10, 990]).questions

@@ -353,7 +353,7 @@ def test_one_value_is_returned_as_it_is(name, captured, run):
         "checkpoint": lambda x: torch.utils.checkpoint.checkpoint(
             lambda x: x.sin().cos(), x, use_reentrant=False
         ),
-        "region": lambda x: region(x, W, V),
+        "region": lambda x: region(region(x, W, V), W, V),
         "function": lambda x: Scaled.apply(x, W, V),
     }
     draft = captured(lambda x: calls[name](x) * 2, W.clone().requires_grad_())

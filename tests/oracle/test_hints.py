@@ -10,7 +10,7 @@ from torchcrux.program.ir import Node, Op, Origin, Program, Ref
 from torchcrux.program.spec import Tensor
 
 
-def hints(message, kernel=""):
+def hints(message, kernel="", traceback=""):
     calls = [
         ("gelu", "torch.nn.functional.gelu", {}, (2, 8), 10),
         ("gelu_1", "torch.nn.functional.gelu", {"approximate": "tanh"}, (2, 8), 11),
@@ -24,7 +24,9 @@ def hints(message, kernel=""):
         for name, target, kwargs, shape, line in calls
     ]  # fmt: skip
     draft = Draft(Program(tuple(nodes), ("gelu_2",)), Context())
-    failure = Failure(Kind.COMPILE_ERROR, Stage.BACKEND, (("E", message),), (), kernel=kernel)
+    failure = Failure(
+        Kind.COMPILE_ERROR, Stage.BACKEND, (("E", message),), (), traceback=traceback, kernel=kernel
+    )
     return hinted(draft, failure)
 
 
@@ -42,3 +44,29 @@ def hints(message, kernel=""):
 )
 def test_the_call_that_is_meant_comes_first(message, found):
     assert hints(message) == found
+
+
+FOUND_FROM = """gelu has no lowering
+Found from :
+   File "model.py", line 12, in forward
+    x = relu(x)
+  File "lib.py", line 10, in gelu
+  File "model.py", line 13, in forward
+    return gelu(x)
+"""
+
+
+def test_the_stack_trace_that_torch_appends_says_it_best():
+    assert hints(FOUND_FROM) == [3, 0, 1]
+    assert hints(FOUND_FROM.replace("line 13", "line 12")) == [2, 0, 1, 3]
+
+
+def test_generated_code_says_what_it_called():
+    name = "c" + "ab23" * 12 + "xyz"
+    traceback = f"""  File "/tmp/torchinductor_me/ab/{name}.py", line 13, in call
+    aten.relu_(buf5, reinterpret_tensor(buf5, (1, 3)))
+  File "/lib/torch/_ops.py", line 1, in __call__
+    return torch.ops.aten.gelu(x)
+"""
+    assert hints("elements refer to one location", traceback=traceback) == [2]
+    assert hints("elements refer to one location", traceback=traceback.replace(name, "mine")) == []

@@ -13,17 +13,53 @@ from torchcrux.passes.base import Draft
 from torchcrux.program.ir import Node
 from torchcrux.program.spec import tensors
 
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_GENERATED = re.compile(r'File "[^"]*/c[a-z2-7]{51}\.py", line \d+, in \w+\n +(.*)')
+"""A line of code that Inductor has written, in a file named after its hash."""
+_OPERATOR = re.compile(r"\b(?:aten|torch\.ops\.\w+|extern_kernels)\.(\w+)")
+
 
 def hinted(draft: Draft, failure: Failure) -> list[int]:
     """The numbers of the calls that the failure names, those first of which it says most."""
     text = failure.text.lower()
-    words = set(re.findall(r"[a-z][a-z0-9_]{2,}", text))
+    words = set(re.findall(r"[a-z][a-z0-9_]{2,}", text)).union(_called(failure.traceback))
     calls = [(name_of(node).strip("_"), node) for node in draft.program.calls]
     named = {name for name in {*dict(calls)} if _is_named(name, words, failure.kernel)}
+    line = _line(failure, [node for _, node in calls])
     found = [
-        (_details(node, text, words), i) for i, (name, node) in enumerate(calls) if name in named
+        (_details(node, text, words) + _SURE * (_place(node) == line), i)
+        for i, (name, node) in enumerate(calls)
+        if name in named or _place(node) == line
     ]
     return [i for _, i in sorted(found, key=lambda pair: -pair[0])]
+
+
+_SURE = 8
+"""More than all details count that a message has by chance."""
+
+
+def _called(traceback: str) -> list[str]:
+    """The operators that were called from the last line of generated code in a traceback."""
+    lines = _GENERATED.findall(traceback)
+    return [name.strip("_").lower() for name in _OPERATOR.findall(lines[-1])] if lines else []
+
+
+def _line(failure: Failure, calls: list[Node]) -> tuple[str, str]:
+    """The last of the lines in the messages' own stack traces that a call comes from: torch
+    appends where the operation stands that it could not compile."""
+    places = {_place(node) for node in calls} - {_NOWHERE}
+    for _, message in reversed(failure.exceptions):
+        for file, line in reversed(_FRAME.findall(message)):
+            if (file, line) in places:
+                return file, line
+    return "no", "line"
+
+
+_NOWHERE = ("", "")
+
+
+def _place(node: Node) -> tuple[str, str]:
+    return _NOWHERE if node.origin is None else (node.origin.file, str(node.origin.line))
 
 
 def _is_named(name: str, words: set[str], kernel: str) -> bool:

@@ -109,8 +109,7 @@ def _public(node: Node, program: Program, masked: bool, scaled: bool) -> Node | 
     if masked and (rows, columns) != (BLOCK, BLOCK):
         kwargs.append(("BLOCK_SIZE", (rows, columns)))
     spec = node.spec.items[0] if isinstance(node.spec, Sequence) else node.spec
-    changed = {"args": tuple(args), "kwargs": tuple(kwargs), "spec": spec}
-    return replace(node, target=FLEX_ATTENTION, **changed)
+    return replace(node, target=FLEX_ATTENTION, args=tuple(args), kwargs=tuple(kwargs), spec=spec)
 
 
 def _heads(arg: Arg, program: Program) -> int | None:

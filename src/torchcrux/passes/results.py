@@ -133,7 +133,8 @@ class Bare:
         if node is None or node.name not in _single(program):
             return draft
         calls = {one.name: _bare(one) for one in sharing(node, program)}
-        gone = {user.name: user.args[0].name for user in program.calls if _item(user, calls) == 0}
+        items = [user for user in program.calls if _item(user, calls) == 0]
+        gone = {user.name: user.references()[0] for user in items}
         nodes = [calls.get(one.name, one) for one in program.nodes if one.name not in gone]
         return replace(draft, program=substituted(Program(tuple(nodes), program.outputs), gone))
 

@@ -49,16 +49,18 @@ def merge(
     hints: Sequence[int] = (),
     weights: Sequence[float] | None = None,
     known: Mapping[int, bool] | None = None,
+    likely: Sequence[float] | None = None,
     local: bool = True,
 ) -> Search:
     """The largest removable set of n edits, 1-minimal: no further single edit can be applied.
 
     hints: sets to KEEP, each asked with all else removed. weights: what keeping an item costs, for
-    cutting into equal shares. known: answers that the caller already has. local: whether a window
-    of neighbours may suffice; not so where they have nothing in common. Nothing applied (0) is
-    taken to fail.
+    cutting into equal shares. known: answers that the caller already has. likely: how much speaks
+    for an item being needed: the windows for which most does are asked first. local: whether a
+    window of neighbours may suffice; not so where they have nothing in common. Nothing applied (0)
+    is taken to fail.
     """
-    state = _State(n, width, weights, {**(known or {}), 0: True})
+    state = _State(n, width, weights, {**(known or {}), 0: True}, likely)
     return (yield from state.run(hints, local))
 
 
@@ -95,6 +97,7 @@ class _State:
     width: int
     weights: Sequence[float] | None
     answers: dict[int, bool]
+    likely: Sequence[float] | None = None
     best: int = 0  # answered True
     pending: list[int] = field(default_factory=list)  # each succeeded by itself, not yet together
     needed: list[Chunk] = field(default_factory=list)  # removing it made the failure vanish
@@ -143,7 +146,11 @@ class _State:
         keeps = [0]
         if local and _has_windows(self.n, count):
             parts = [mask_of(piece) for piece in self.unknown]
-            keeps += [low | high for low, high in pairwise(parts)]
+            windows = [low | high for low, high in pairwise(parts)]
+            if self.likely is not None:
+                said = self.likely
+                windows.sort(key=lambda keep: -sum(said[item] for item in as_chunk(keep)))
+            keeps += windows
         yield from self.narrow(keeps, AT_ONCE)
 
     def narrow(self, keeps: Sequence[int], at_once: int) -> Narrowed:
