@@ -209,3 +209,30 @@ def settable_flags() -> contextlib.AbstractContextManager[Any]:
     allowed = getattr(torch.backends, "__allow_nonbracketed_mutation", None)
     inside: contextlib.AbstractContextManager[Any] = (allowed or contextlib.nullcontext)()
     return inside
+
+
+def rule_tables() -> list[dict[Any, Any]]:
+    """What operators come down to, by operator: the tables to which scripts add rules of their own.
+
+    `torch._inductor.decomposition.decompositions`, `torch._inductor.lowering.lowerings` and
+    `torch._decomp.global_decomposition_table`, 2.0 and newer. Those that nobody has imported yet
+    are not among them.
+    """
+    decomposition: Any = sys.modules.get("torch._inductor.decomposition")
+    lowering: Any = sys.modules.get("torch._inductor.lowering")
+    every: Any = sys.modules.get("torch._decomp")
+    found = [getattr(decomposition, "decompositions", None), getattr(lowering, "lowerings", None)]
+    tables = getattr(every, "global_decomposition_table", {})
+    found += [tables.get(kind) for kind in ("post_autograd", "pre_autograd")]
+    return [table for table in found if isinstance(table, dict)]
+
+
+def forget_rules() -> None:
+    """Have Inductor look into its table of decompositions again.
+
+    `torch._inductor.decomposition.fast_random_decomps`, 2.0 and newer, which is cached.
+    """
+    decomposition: Any = sys.modules.get("torch._inductor.decomposition")
+    clear = getattr(getattr(decomposition, "fast_random_decomps", None), "cache_clear", None)
+    if clear is not None:
+        clear()

@@ -29,7 +29,7 @@ from torchcrux.passes.cut import Cut
 from torchcrux.passes.scattered import kept_inputs
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
 from torchcrux.program.checks import without_checks
-from torchcrux.program.cut import writable
+from torchcrux.program.cut import severed, writable
 from torchcrux.program.ir import Value
 
 FEWEST_FOR_PARTS = 8
@@ -110,7 +110,11 @@ class Reducer:
         minimal if none is the same failure."""
         self.proof = None
         edits = [(one, edit) for one in self.passes for edit in self._edits(one, draft)]
-        drafts = [self._single(one, edit, draft) for one, edit in edits]
+        measured = self._measured(draft)
+        drafts = [
+            self._single(one, edit, measured if isinstance(one, Cut) else draft)
+            for one, edit in edits
+        ]
         answers = self._ask(drafts)
         try:
             asked = zip((edit for _, edit in edits), drafts, answers, strict=True)
@@ -222,8 +226,7 @@ class Reducer:
 
     def _apply(self, one: Pass, draft: Draft) -> Draft:
         if isinstance(one, Cut):
-            stored = any(node.value is Value.STORED for node in draft.program.inputs)
-            level = CutLevel(draft, Value.STORED if stored else Value.RANDOM)
+            level = CutLevel(self._measured(draft), severed(draft.program))
             size, candidate = level.size, level.candidate
         else:
             edits = self._edits(one, draft)
@@ -243,6 +246,12 @@ class Reducer:
         search = merge(size) if isinstance(one, Cut) else few(size)
         mask = self._search(search, candidate, verified=True)
         return (candidate(mask) or draft) if mask else draft
+
+    def _measured(self, draft: Draft) -> Draft:
+        """With what eager computes, where a cut leaves that in the place of calls."""
+        if severed(draft.program) is not Value.LITERAL:
+            return draft
+        return self._runs(draft)([draft])[0] or draft
 
     def _edits(self, one: Pass, draft: Draft) -> list[Edit]:
         """The edits of a pass, without those that eager refuses."""

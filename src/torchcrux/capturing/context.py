@@ -18,6 +18,7 @@ import torch
 from torchcrux import _torch, global_flags
 from torchcrux.capturing.backend import backend_of, installed
 from torchcrux.capturing.expression import Expressions, Inexpressible
+from torchcrux.capturing.rules import changed_rules
 from torchcrux.emit.calls import quoted
 from torchcrux.program.context import Context
 from torchcrux.torch_modules import DYNAMO_CONFIG, INDUCTOR_CONFIG
@@ -61,7 +62,7 @@ def surroundings(output_graph: Any, *, inference: bool) -> Surroundings:
         inference=inference,
         around=_autocast(),
         setup=_setup(),
-        config=_config(arguments, notes),
+        config=(*changed_rules(notes), *_config(arguments, notes)),
     )
     return Surroundings(context, tuple(notes))
 

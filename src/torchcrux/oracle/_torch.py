@@ -100,6 +100,7 @@ def _forget() -> None:
     torch.compiler.reset()
     importlib.import_module("torch._dynamo.utils").counters.clear()
     importlib.import_module("torch._inductor.metrics").reset()
+    _torch.forget_rules()
 
 
 def on_library(module: str, told: Callable[[Any], None]) -> None:
@@ -162,6 +163,10 @@ def with_arguments(
     return cast(contextlib.AbstractContextManager[Any], mode())
 
 
+def _has_rules_of_a_script(table: Mapping[Any, Any]) -> bool:
+    return any(getattr(rule, "__module__", "") == "__main__" for rule in table.values())
+
+
 def keep_state() -> Callable[[], bool]:
     """Note the state that scripts change; what is returned puts it back, and tells whether the
     process is as good as new: not with an accelerator whose last error stays.
@@ -186,6 +191,7 @@ def keep_state() -> Callable[[], bool]:
     ]
 
     put_flags_back = global_flags.kept()
+    rules = [(table, dict(table)) for table in _torch.rule_tables()]
 
     def put_back() -> bool:
         put_flags_back()
@@ -198,6 +204,13 @@ def keep_state() -> Callable[[], bool]:
         for module, value in zip(configs, values, strict=True):
             now = module.get_config_copy()
             module.load_config({key: old for key, old in value.items() if now[key] is not old})
+        for table, entries in rules:
+            if table != entries:
+                table.clear()
+                table.update(entries)
+        known = {id(table) for table, _ in rules}
+        if any(_has_rules_of_a_script(t) for t in _torch.rule_tables() if id(t) not in known):
+            return False  # the table was imported with what the script has put into it
         warnings.resetwarnings()
         cast("list[Any]", warnings.filters)[:] = filters
         _forget()

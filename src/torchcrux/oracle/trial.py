@@ -20,6 +20,7 @@ from torchcrux.oracle.main_module import main_module
 from torchcrux.oracle.patience import FACTOR, LEAST_EAGER, TooLong, at_most
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
+from torchcrux.program.cut import severed
 from torchcrux.program.ir import Node, Op, Value
 from torchcrux.program.serial import spec_from_json, spec_to_json
 from torchcrux.program.spec import Number, Sequence, Tensor
@@ -31,6 +32,9 @@ MOST_CALLS = 64
 
 ABOUT_EAGER = "called without torch.compile"
 """In a warning that says no more than that this is eager."""
+
+MOST_SMALL = 16
+"""Elements of what a call computes that are told where inputs are literals."""
 
 MOST_LISTED = 4096
 """Elements of a stored input among which those that matter are looked for."""
@@ -65,7 +69,8 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
             spec = measure(value)
             if spec is not None:
                 specs[name] = spec_to_json(spec)
-            if name in payload.get("listed", ()):
+            small = name in payload.get("small", ()) and _is_small(value)
+            if small or name in payload.get("listed", ()):
                 found = elements_of(value)
                 if found is not None:
                     elements[name] = found
@@ -141,6 +146,12 @@ class Trials:
             for node in draft.program.inputs
             if _is_listed(node)
         }
+        small = {
+            node.name
+            for draft in fresh.values()
+            if severed(draft.program) is Value.LITERAL
+            for node in draft.program.calls
+        }
         seconds = min(self.timeout, max(LEAST_EAGER, FACTOR * self.values.seconds))
         payload = {
             "texts": list(fresh),
@@ -148,6 +159,7 @@ class Trials:
             "data": data,
             "eager": self.eager,
             "listed": sorted(listed),
+            "small": sorted(small),
         }
         # Where no signal interrupts it: the others are asked again, without it.
         task = Task(TRY, payload, timeout=self.timeout + seconds, reuse=True)
@@ -174,6 +186,14 @@ class Trials:
         return replace(draft, program=replace(program, nodes=nodes))
 
 
+def _is_small(value: Any) -> bool:
+    """Whether `value` is a plain tensor of so few numbers that they could stand in a script."""
+    import torch
+
+    plain = type(value) is torch.Tensor and value.layout is torch.strided
+    return plain and value.numel() <= MOST_SMALL
+
+
 def _is_listed(node: Node) -> bool:
     """Whether the numbers of an input, too many to be asked of every value, are to be told."""
     return (
@@ -186,7 +206,7 @@ def _is_listed(node: Node) -> bool:
 
 
 def _listed(node: Node, listed: Mapping[str, Any]) -> Node:
-    if node.name not in listed or not _is_listed(node):
+    if node.name not in listed or not (node.op is not Op.INPUT or _is_listed(node)):
         return node
     return replace(node, elements=tuple(map(number, listed[node.name])))
 

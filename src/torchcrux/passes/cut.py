@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.program.cut import Uncuttable, keep, positions
+from torchcrux.program.cut import Uncuttable, keep, positions, severed
 from torchcrux.program.ir import Dataflow, Op, Value
 
 
@@ -21,7 +21,7 @@ class CutCall:
             for i, node in enumerate(draft.program.nodes)
             if node.op is not Op.INPUT and node.name != self.name
         ]
-        return replace(draft, program=keep(flow, kept))
+        return replace(draft, program=keep(flow, kept, severed(draft.program)))
 
     def __str__(self) -> str:
         return f"without {self.name}"

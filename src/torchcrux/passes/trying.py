@@ -56,12 +56,12 @@ def changed(draft: Draft, edits: Sequence[Edit]) -> Draft:
 
 
 def merged(draft: Draft, edits: Sequence[Edit], runs: Runs) -> Asking:
-    """Apply `edits`, each of which fails on its own: all together, else one after the other."""
+    """Apply `edits`, each of which fails on its own: all together, else half after half."""
     together = runs([changed(draft, edits)])[0]
-    if together is not None and (yield [together])[0]:
+    if together is not None and together != draft and (yield [together])[0]:
         return together
-    for edit in edits:
-        further = runs([edit.apply(draft)])[0]
-        if further is not None and further != draft and (yield [further])[0]:
-            draft = further
-    return draft
+    if len(edits) < 2:
+        return draft
+    half = len(edits) // 2
+    draft = yield from merged(draft, edits[:half], runs)
+    return (yield from merged(draft, edits[half:], runs))

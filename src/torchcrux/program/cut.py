@@ -56,6 +56,16 @@ def keep(flow: Dataflow, kept: Iterable[int], value: Value = Value.RANDOM) -> Pr
     return program
 
 
+def severed(program: Program) -> Value:
+    """How the values that a further cut severs are made: as what the inputs are, if the values of
+    these matter."""
+    values = {node.value for node in program.inputs}
+    for value in (Value.STORED, Value.LITERAL):
+        if value in values:
+            return value
+    return Value.RANDOM
+
+
 def _with_their_tuples(flow: Dataflow, kept: list[int]) -> list[int]:
     """`kept` without the items of tuples that are not kept."""
     chosen: dict[int, None] = {}
@@ -95,6 +105,8 @@ def _as_input(node: Node, value: Value) -> Node:
     spec = node.spec
     if isinstance(spec, Tensor):
         spec = replace(spec, is_leaf=True)
+    if value is Value.LITERAL and not node.elements:
+        value = Value.RANDOM
     return Node(
         node.name,
         Op.INPUT,
