@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
 import pytest
 
+from torchcrux.capturing.registration import Registration
 from torchcrux.capturing.script import Ending
 from torchcrux.emit.script import script
 
@@ -142,3 +144,28 @@ def test_a_module_without_source_hides_no_operator(scripts, tmp_path, monkeypatc
     ).replace('"crux_free::shifted"', '"crux_" + "free::shifted"')
     (call,) = [node for node in scripts.run(COMPILED + lost).case.program.calls if node.obstacle]
     assert "crux_free::shifted, whose source is not to be had" in call.obstacle
+
+
+def test_what_a_compiler_makes_of_an_operator_comes_along():
+    lowered = Registration("space", "name")
+    statements = ast.parse(
+        """
+@register_lowering(torch.ops.space.name.default, type_promotion_kind=None)
+def _(x): ...
+
+@register_lowering(torch.ops.space.name)
+def _(x): ...
+
+decompositions[torch.ops.space.name.default] = mine
+make_fallback(torch.ops.space.name)
+torch._inductor.lowering.register_lowering(torch.ops.space.name)(mine)
+
+@register_lowering(torch.ops.space.names)
+def _(x): ...
+
+y = torch.ops.space.name(x)
+lowerings[torch.ops.space.other] = torch.ops.space.name
+"""
+    ).body
+    told = [lowered.is_ruled(node) for node in statements]
+    assert told == [True, True, True, False, True, False, False, False]

@@ -84,6 +84,8 @@ def _registration(space: str, name: str) -> str:
         if unreadable and (definition is None or home in unreadable):
             why = "whose source is not to be had"
         raise LookupError(f"{what}, {why}")
+    for module in own:
+        slices.take(module, registration.is_ruled)
     if slices.clashes():
         raise LookupError(f"{what}, whose registration cannot be taken out")
     return slices.text() + "\n"

@@ -41,6 +41,24 @@ class Registration:
             for part in parts
         )
 
+    def is_ruled(self, node: ast.stmt) -> bool:
+        """Whether `node` says what a compiler makes of it: a decorator or a call that registers
+        something for ``torch.ops.space.name``, or an entry of a table."""
+        parts: list[ast.AST] = [node]
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            parts = [*node.decorator_list]
+        elif isinstance(node, ast.Assign):
+            return any(isinstance(t, ast.Subscript) and self._is_meant(t) for t in node.targets)
+        return any(_registers(part) and self._is_meant(part) for part in parts)
+
+    def _is_meant(self, node: ast.AST) -> bool:
+        """Whether an attribute in `node` is the operator or one of its overloads."""
+        meant = f"ops.{self.space}.{self.name}"
+        return any(
+            isinstance(part, ast.Attribute) and ast.unparse(part).endswith(meant)
+            for part in ast.walk(node)
+        )
+
     def is_named(self, node: ast.AST, module: types.ModuleType) -> bool:
         """Whether a string in `node`, a part of `module`, names the operator."""
         texts = [text for text in _strings(node) if self.name in text]
