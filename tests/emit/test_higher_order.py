@@ -19,7 +19,7 @@ from torchcrux.passes.base import Draft
 from torchcrux.passes.bodies import DropOperand, ReplaceInside, SameOperand, ShrinkBodies
 from torchcrux.passes.bypass import ReplaceNode
 from torchcrux.passes.inlining import InlineBodies
-from torchcrux.passes.inside import InBody, Inside
+from torchcrux.passes.inside import NESTED, PLAIN, InBody
 from torchcrux.passes.results import Bare, DropOutcome, DropResult, DropSaved, Results
 from torchcrux.program.context import Backend, Context
 
@@ -289,7 +289,7 @@ def test_arguments_in_bodies_go_like_others(captured, run):
         lambda x, w, b: torch.utils.checkpoint.checkpoint(block, x, w, b, use_reentrant=False),
         *(W.clone().requires_grad_(), W, V[0]),
     )
-    found = {str(edit).partition(" in a body")[0]: edit for edit in Inside().edits(draft)}
+    found = {str(edit).partition(" in a body")[0]: edit for edit in PLAIN.edits(draft)}
     assert all(isinstance(edit, InBody) for edit in found.values())
     without = next(edit for text, edit in found.items() if text.startswith("linear without"))
     plain = next(
@@ -306,7 +306,7 @@ def test_bodies_in_bodies_shrink(captured, run):
         return torch.cond(x.max() > 1, lambda x: x.sin().cos(), lambda x: x - 1, (x,))
 
     draft = captured(lambda x: torch.cond(x.sum() > 0, inner, lambda x: x * 2, (x,)), W.abs() + 1)
-    found = [edit for edit in Inside().edits(draft) if "cos" in str(edit)]
+    found = [edit for edit in NESTED.edits(draft) if "cos" in str(edit)]
     smaller = found[0].apply(draft)
     assert smaller != draft
     assert torch.equal(run(smaller, W.abs() + 1), (W.abs() + 1).sin())

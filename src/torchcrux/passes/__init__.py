@@ -21,7 +21,7 @@ from torchcrux.passes.inputs import (
     LiteralValues,
     RandomValues,
 )
-from torchcrux.passes.inside import Inside
+from torchcrux.passes.inside import NESTED, PLAIN
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
@@ -40,6 +40,7 @@ ALL: tuple[Pass, ...] = (
     InlineBodies(),
     ShrinkBodies(),
     Results(),
+    NESTED,
     Attention(),
     Backward(),
     Regions(),
@@ -68,7 +69,7 @@ ALL: tuple[Pass, ...] = (
     Numbers(0),
     Numbers(1, 1.0),
     Numbers(2),
-    Inside(),
+    PLAIN,
     CallSizes(),
     PlainValues(),
     PlainValues(swapped=True),

@@ -39,9 +39,12 @@ class InBody:
 
 
 class Inside(TriedFirst):
-    name = "inside"
-    summary = "the calls in the bodies of higher-order operators become as plain as others"
-    example = "checkpoint(lambda x: F.linear(x, w, b), x)  ->  checkpoint(lambda x: x @ w, x)"
+    """What other `passes` would change, in bodies, and in the bodies of calls in bodies. These must
+    leave the names of calls as they are."""
+
+    def __init__(self, name: str, summary: str, example: str, *passes: Pass) -> None:
+        self.name, self.summary, self.example = name, summary, example
+        self._passes = passes
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node, layout in calls_with_bodies(draft.program):
@@ -50,7 +53,7 @@ class Inside(TriedFirst):
             for place in layout.bodies:
                 body = body_at(draft.program, node.name, place)
                 assert body is not None
-                for one in (*_PASSES, self):
+                for one in (*self._passes, self):
                     for edit in one.edits(within(draft, body)):
                         yield InBody(node.name, place, edit)
 
@@ -60,9 +63,17 @@ def within(draft: Draft, body: Body) -> Draft:
     return Draft(body.program, draft.context)
 
 
-_PASSES: tuple[Pass, ...] = (
+NESTED = Inside(
+    "nested-bodies",
+    "what higher-order operators in the bodies of others take shrinks as well",
+    "vmap(lambda x: grad(lambda y: y.sin().sum())(x))  ->  vmap(lambda x: grad(torch.sum)(x))",
     ShrinkBodies(),
     Results(),
+)
+PLAIN = Inside(
+    "inside",
+    "the calls in the bodies of higher-order operators become as plain as others",
+    "checkpoint(lambda x: F.linear(x, w, b), x)  ->  checkpoint(lambda x: x @ w, x)",
     Arguments(),
     PlainArguments(),
     PublicNames(),
@@ -70,4 +81,3 @@ _PASSES: tuple[Pass, ...] = (
     Numbers(1, 1.0),
     Numbers(2),
 )
-"""ShrinkBodies and Results for bodies within bodies."""
