@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -152,8 +153,10 @@ def elements_of(tensor: Any) -> list[Any] | None:
 
 
 def number(element: Any) -> Any:
-    """An element as it was before `elements_of`."""
-    return float(element) if isinstance(element, str) else element
+    """An element as it was before `elements_of`; of NaN always the same object, or two drafts would
+    never be equal."""
+    found = float(element) if isinstance(element, str) else element
+    return found if found == found else math.nan
 
 
 def _shortest(dense: Any) -> list[float]:
