@@ -43,7 +43,7 @@ CASES = {
 
         torch.compile(f, backend=backend)(torch.randn(4))
         """,
-        ["torch.cond(", "lambda x: (x.sin(),)"],
+        ["torch.cond(", "lambda x: x.sin()"],
     ),
     "an operator of the script": (
         """
