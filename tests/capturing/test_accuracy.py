@@ -7,9 +7,11 @@ import sys
 import pytest
 import torch
 from torch import fx
+from torch.utils.checkpoint import checkpoint
 
 from torchcrux.capturing.attributes import AttributeChecker
 from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.eager import copy_of
 from torchcrux.capturing.script import Ending
 from torchcrux.capturing.watched import CheckFailed, NotCompared, checked
 from torchcrux.oracle.failure import Kind
@@ -228,3 +230,26 @@ def test_what_eager_refuses_is_not_called_right(scripts):
     found = scripts.run(text, check="accuracy")
     assert found.ending is Ending.PASSED, found
     assert "not compared, since eager refuses them: _LinAlgError" in found.message
+
+
+def test_a_checkpoint_draws_the_same_numbers_when_eager_computes_it_again():
+    def body(x):
+        return x * torch.ops.test_of_checkpoints.mask(x.detach())
+
+    def f(x):
+        return checkpoint(body, x, use_reentrant=False)
+
+    with torch.library._scoped_library("test_of_checkpoints", "FRAGMENT") as library:
+        library.define("mask(Tensor x) -> Tensor")
+        library.impl("mask", lambda x: (torch.rand_like(x) < 0.5).float(), "CPU")
+        library.impl("mask", torch.empty_like, "Meta")
+        graphs = []
+        torch.compile(f, backend=lambda gm, _: graphs.append(gm) or gm)(
+            torch.ones(32, requires_grad=True)
+        )
+        (gm,) = graphs
+        x = torch.ones(32, requires_grad=True)
+        (out,) = copy_of(gm)(x)
+        assert torch.equal(torch.autograd.grad(out.sum(), x)[0], out)
+        (out,) = gm(x)  # what the graph itself leaves to the compiler
+        assert not torch.equal(torch.autograd.grad(out.sum(), x)[0], out)

@@ -298,6 +298,70 @@ def test_an_object_is_made_as_its_module_made_it(scripts, said_alone):
     assert "boom" in said_alone(backend), backend.source
 
 
+def test_tables_that_no_function_fills_are_made_as_their_module_made_them(scripts, said_alone):
+    scripts.write(
+        "vendor.py",
+        """
+        import torch
+        from torch._decomp import core_aten_decompositions
+        from torch._dynamo.backends.common import aot_autograd
+
+        def add(x, y, *, alpha=1):
+            raise RuntimeError("boom")
+
+        TABLE = {**core_aten_decompositions()}
+        TABLE[torch.ops.aten.add.Tensor] = add
+        SEEN = {}
+
+        def lower(gm, inputs):
+            return gm
+
+        def counted(gm, inputs):
+            SEEN[len(SEEN)] = gm
+
+        vendor = aot_autograd(fw_compiler=lower, decompositions=TABLE)
+        """,
+    )
+    found = scripts.run("import torch\nfrom vendor import vendor\n" + USE.format("vendor"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert "vendor = aot_autograd(fw_compiler=lower, decompositions=TABLE)" in backend.source
+    assert "TABLE = {**core_aten_decompositions()}" in backend.source
+    assert "SEEN" not in backend.source and "boom" in said_alone(backend), backend.source
+
+
+def test_an_object_made_of_a_table_that_a_function_fills_brings_what_it_holds(scripts, said_alone):
+    scripts.write(
+        "vendor.py",
+        """
+        import torch
+        from torch._dynamo.backends.common import aot_autograd
+
+        TABLE = {}
+
+        def register(operator):
+            def decorator(function):
+                TABLE[operator] = function
+                return function
+            return decorator
+
+        @register(torch.ops.aten.add.Tensor)
+        def add(x, y, *, alpha=1):
+            raise RuntimeError("boom")
+
+        def lower(gm, inputs):
+            return gm
+
+        vendor = aot_autograd(fw_compiler=lower, decompositions=TABLE)
+        """,
+    )
+    found = scripts.run("import torch\nfrom vendor import vendor\n" + USE.format("vendor"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert "{torch.ops.aten.add.Tensor: add}" in backend.source
+    assert "boom" in said_alone(backend), backend.source
+
+
 def test_an_object_made_of_other_objects_brings_what_it_holds(scripts, said_alone):
     found = scripts.run(
         textwrap.dedent("""

@@ -4,7 +4,7 @@ import pytest
 import torch
 import wrapping_classes
 from torch.testing._internal.two_tensor import TwoTensor
-from wrapping_classes import Rounding, Scaled
+from wrapping_classes import Amnesic, Forgetful, Rounding, Scaled
 
 from torchcrux.capturing.accuracy import AccuracyChecker
 from torchcrux.capturing.clones import clone_inputs
@@ -97,3 +97,18 @@ def test_outputs_are_compared_by_what_they_are_made_of():
     with pytest.raises(CheckFailed) as raised:
         check.call(lambda x: TwoTensor(x.a + 1, x.b), [x])
     assert raised.value.failure.metric["index"] == 1
+
+
+def test_what_a_class_forgets_on_its_way_back_is_kept():
+    data, scale = torch.ones(2, 3, dtype=torch.int8), torch.ones(2, 1)
+    x = Forgetful(data, scale, shift=3)
+    (copy,) = clone_inputs([x])
+    assert (type(copy), copy.shape, copy.shift) == (Forgetful, x.shape, 3)
+    assert copy.data_ is not data and torch.equal(copy.data_, data)
+    assert upcast(x).scale.dtype is torch.float64 and upcast(x).shift == 3
+    assert wrapped(x).form == "Forgetful({data_}, {scale}, 3)"
+    assert ".__tensor_unflatten__(" in wrapped(Forgetful(data, scale)).form
+    lost = Amnesic(data, scale)
+    lost.shift = 1
+    with pytest.raises(LookupError, match="class Amnesic, which neither its __tensor_unflatten__"):
+        wrapped(lost)

@@ -51,3 +51,28 @@ def negated(x):
 
 def unrelated(x):
     return UNUSED
+
+
+class Forgetful(Scaled):
+    """Its way back from its parts leaves out what it was made with, which its constructor takes."""
+
+    @staticmethod
+    def __new__(cls, data, scale, *rest, **more):
+        return Scaled.__new__(cls, data, scale)
+
+    def __init__(self, data, scale, shift=0):
+        self.data_, self.scale, self.shift = data, scale, shift
+
+    def __tensor_flatten__(self):
+        return ["data_", "scale"], {"shift": self.shift}
+
+    @staticmethod
+    def __tensor_unflatten__(inner, state, size, stride):
+        return Forgetful(inner["data_"], inner["scale"])
+
+
+class Amnesic(Forgetful):
+    """Nothing makes it again."""
+
+    def __init__(self, data, scale):
+        self.data_, self.scale, self.shift = data, scale, 0

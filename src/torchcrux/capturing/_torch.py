@@ -45,6 +45,24 @@ def is_wrapper(tensor: Any) -> bool:
     return bool(module.is_traceable_wrapper_subclass(tensor))
 
 
+def wrapper_like(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the class, size, strides, dtype and device of `tensor`, which holds nothing yet.
+
+    `torch.Tensor._make_wrapper_subclass`, 1.11 and newer.
+    """
+    make: Any = torch.Tensor._make_wrapper_subclass  # type: ignore[attr-defined]
+    made: torch.Tensor = make(
+        type(tensor),
+        tensor.size(),
+        strides=tensor.stride(),
+        storage_offset=tensor.storage_offset(),
+        dtype=tensor.dtype,
+        layout=tensor.layout,
+        device=tensor.device,
+    )
+    return made
+
+
 def custom_operator(name: str) -> CustomOperator | None:
     """The operator ``namespace::name`` if `torch.library.custom_op` or `triton_op` made it.
 

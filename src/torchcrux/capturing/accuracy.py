@@ -11,7 +11,6 @@ tells which of the two is right.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ from torch import fx
 
 from torchcrux import _torch
 from torchcrux.capturing.clones import clone_inputs, converted
+from torchcrux.capturing.eager import copy_of
 from torchcrux.capturing.gradients import gradients, leaves
 from torchcrux.capturing.watched import CallCheck, CheckFailed, NotCompared
 from torchcrux.oracle.failure import Failure, Kind, Stage
@@ -206,15 +206,6 @@ def draws_random(gm: fx.GraphModule) -> bool:
         if isinstance(module, fx.GraphModule)
         for node in module.graph.nodes
     )
-
-
-def copy_of(gm: fx.GraphModule) -> fx.GraphModule:
-    """A graph that later changes of `gm` do not reach. Parameters and leaf modules are shared."""
-    copied = fx.GraphModule(gm, copy.deepcopy(gm.graph))
-    for name, child in gm.named_children():
-        if isinstance(child, fx.GraphModule):
-            setattr(copied, name, copy_of(child))
-    return copied
 
 
 def _differs(one: torch.Tensor, other: torch.Tensor) -> bool:

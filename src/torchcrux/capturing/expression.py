@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from torchcrux import _torch
 from torchcrux.capturing.slicing import Slices
 
 _DEFINITIONS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
@@ -101,6 +102,10 @@ class Expressions:
         if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "device"):
             self._imports["import torch"] = None
             return f"torch.{value!r}" if type(value).__name__ == "device" else str(value)
+        operator = _torch.operator_name(value)
+        if operator is not None:
+            self._imports["import torch"] = None
+            return operator
         variable = self._variable(value)
         if variable is not None:
             return variable
@@ -144,16 +149,27 @@ class Expressions:
                     return name
         return None
 
-    def _is_made_of_definitions(self, module: types.ModuleType, name: str) -> bool:
+    def _is_made_of_definitions(
+        self, module: types.ModuleType, name: str, above: tuple[str, ...] = ()
+    ) -> bool:
         used = self._slices.assigned_from(module, name)
-        if used is None:
+        if used is None or name in above:
             return False
         known = {**vars(builtins), **vars(module)}
         return all(
             isinstance(known.get(one), _DEFINITIONS)
-            or (_is_plain(known.get(one)) and self._is_made_of_definitions(module, one))
+            or (
+                (_is_plain(known.get(one)) or self._is_constant(module, one, known.get(one)))
+                and self._is_made_of_definitions(module, one, (*above, name))
+            )
             for one in used
         )
+
+    def _is_constant(self, module: types.ModuleType, name: str, value: Any) -> bool:
+        """Whether it is a collection that no function of the module fills."""
+        if type(value) not in (tuple, list, dict, set, frozenset):
+            return False
+        return not self._slices.changed_inside(module, name)
 
     def _instance(self, value: Any) -> str:
         cls = type(value)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from torchcrux.capturing.accuracy import copy_of
 from torchcrux.capturing.clones import clone_inputs
+from torchcrux.capturing.eager import copy_of
 from torchcrux.capturing.watched import CallCheck, CheckFailed
 from torchcrux.oracle.cost import Bound
 

@@ -104,6 +104,16 @@ class Slices:
             return None
         return binding[0].uses - {name}
 
+    def changed_inside(self, module: types.ModuleType, name: str) -> bool:
+        """Whether a function or class of `module` changes the object bound to `name`."""
+        return any(
+            name in _changed(node)
+            for statement in self._module(module).statements
+            if isinstance(statement.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            for node in ast.walk(statement.node)
+            if isinstance(node, ast.stmt) and node is not statement.node
+        )
+
     def names(self) -> set[str]:
         """All names that the slices bind."""
         return {

@@ -11,7 +11,7 @@ import enum
 import math
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 from torchcrux.capturing import _torch
 from torchcrux.capturing.backend import installed
 from torchcrux.capturing.slicing import Slices
-from torchcrux.program.wrapping import unflattened
+from torchcrux.program.wrapping import constructors_of, unflattened
 
 _FILLING = frozenset({"update", "setdefault", "append", "add"})
 
@@ -47,9 +47,37 @@ def wrapped(tensor: torch.Tensor) -> Wrapped | None:
     try:
         cls = _class(type(tensor), classes)
         form = unflattened(cls, names, _text(state, tuple(tensor.shape), classes))
+        parts = {name: getattr(tensor, name) for name in names}
+        if not hasattr(tensor, "fake_mode"):
+            form = _faithful(form, tensor, parts, [*classes])
     except LookupError as reason:
         raise LookupError(f"a tensor of class {type(tensor).__name__}, {reason.args[0]}") from None
-    return Wrapped(form, [(name, getattr(tensor, name)) for name in names], [*classes])
+    return Wrapped(form, [*parts.items()], [*classes])
+
+
+def _faithful(
+    form: str, tensor: torch.Tensor, parts: Mapping[str, torch.Tensor], classes: Sequence[type]
+) -> str:
+    """`form`, or a call of the class if `__tensor_unflatten__` forgets something.
+
+    Raises LookupError, with what it is, if that does as well.
+    """
+    known = {cls.__qualname__.partition(".")[0]: _outermost(cls) for cls in classes}
+    sizes = tuple(tensor.shape), tuple(tensor.stride())
+    for text in (form, *constructors_of(form, [*parts])):
+        call = text.format(*map(repr, sizes), **{name: f"parts[{name!r}]" for name in parts})
+        try:
+            with torch.no_grad():
+                made = eval(call, {**known, "torch": torch, "parts": parts})
+        except Exception:
+            continue  # a class need not take its parts in such a way
+        if isinstance(made, torch.Tensor) and _is_like(made, tensor):
+            return text
+    raise LookupError("which neither its __tensor_unflatten__ nor its class makes again")
+
+
+def _outermost(cls: type) -> Any:
+    return getattr(sys.modules[cls.__module__], cls.__qualname__.partition(".")[0])
 
 
 def stored_tensors(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -83,10 +111,27 @@ def rebuilt(
         return None
     names, state = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
     with torch.no_grad():
-        parts = {name: change(getattr(tensor, name)) for name in names}
+        old = {name: getattr(tensor, name) for name in names}
+        parts = {name: change(part) for name, part in old.items()}
         make = type(tensor).__tensor_unflatten__  # type: ignore[attr-defined]
-        made: torch.Tensor = make(parts, state, tensor.size(), tensor.stride())
+        if _is_like(make(old, state, tensor.size(), tensor.stride()), tensor):
+            made: torch.Tensor = make(parts, state, tensor.size(), tensor.stride())
+        else:
+            made = _torch.wrapper_like(tensor)
+            vars(made).update({**vars(tensor), **parts})
     return made.requires_grad_(tensor.requires_grad)
+
+
+def _is_like(made: torch.Tensor, tensor: torch.Tensor) -> bool:
+    """Whether all but the tensors inside is as it was, as far as a text says it."""
+    try:
+        return type(made) is type(tensor) and _state(made) == _state(tensor)
+    except LookupError:
+        return True  # nothing can be said
+
+
+def _state(tensor: torch.Tensor) -> str:
+    return _text(tensor.__tensor_flatten__()[1], tuple(tensor.shape), {})  # type: ignore[attr-defined]
 
 
 def definition(cls: type) -> str:

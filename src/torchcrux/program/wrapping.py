@@ -25,10 +25,15 @@ def unflattened(cls: str, names: Sequence[str], state: str) -> str:
 
 def constructors(spec: Tensor) -> Iterator[str]:
     """Calls of the class that may do the same, the plainest first; none if `spec` has one."""
-    cls, found, rest = spec.form.partition(_UNFLATTEN)
+    return constructors_of(spec.form, [name for name, _ in spec.parts])
+
+
+def constructors_of(form: str, names: Sequence[str]) -> Iterator[str]:
+    """The same, of a `form` around parts with these `names`."""
+    cls, found, rest = form.partition(_UNFLATTEN)
     if not found:
         return
-    inner = [f"{{{name}}}" for name, _ in spec.parts]
+    inner = [f"{{{name}}}" for name in names]
     state = rest.partition("}}, ")[2].removesuffix(", {0}, {1})")
     given = [[], *_as_arguments(state)] if state != "None" else [[]]
     for more in dict.fromkeys(map(tuple, given)):
