@@ -62,3 +62,19 @@ def test_symbols_are_marked_if_dynamic_does_not_do():
     assert [(one.dynamic, one.marked) for one in contexts] == [*[(True, False)] * 3, (None, True)]
     told = replace(captured, context=replace(captured.context, dynamic=True))
     assert Form.MARKED not in forms(error, told)
+
+
+def test_other_sizes_before_come_after_the_call_alone():
+    wrong = failure(Kind.ACCURACY)
+    captured = draft(symbols=("s0", ""), earlier=((("s0", 8),),))
+    found = forms(wrong, captured)
+    assert found[2:] == (Form.LATER, Form.THIRD, Form.MARKED)
+    contexts = [formed(captured, form, wrong).context for form in found]
+    assert [(one.earlier, one.dynamic) for one in contexts] == [
+        ((), True),
+        ((), True),
+        (((("s0", 8),),), True),
+        (((("s0", 9),), (("s0", 8),)), None),
+        ((), None),
+    ]
+    assert Form.LATER not in forms(failure(Kind.COMPILE_ERROR), captured)

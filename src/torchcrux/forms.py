@@ -27,6 +27,8 @@ class Form(Enum):
     PLAIN_STORED = "plain context, eager's values"
     FAITHFUL = "captured context, random values"
     FAITHFUL_STORED = "captured context, eager's values"
+    LATER = "called with other sizes before"
+    THIRD = "called with two other sizes before"
     MARKED = "dimensions marked as dynamic one by one"
     CALLED_AGAIN = "called again"
     CALLED_ANEW = "called again, with new random values at each call"
@@ -35,7 +37,13 @@ class Form(Enum):
     @property
     def stored(self) -> bool:
         """Whether the inputs have the values that eager computed."""
-        return self in (Form.PLAIN_STORED, Form.FAITHFUL_STORED, Form.CALLED_AGAIN)
+        return self in (
+            Form.PLAIN_STORED,
+            Form.FAITHFUL_STORED,
+            Form.LATER,
+            Form.THIRD,
+            Form.CALLED_AGAIN,
+        )
 
     @property
     def plain(self) -> bool:
@@ -51,6 +59,8 @@ def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[F
         found = (Form.PLAIN, Form.FAITHFUL)
     if Form.PLAIN not in found and has_subclasses(captured.program):
         found = (Form.PLAIN, *found)
+    if context.earlier and failure.kind is not Kind.COMPILE_ERROR:
+        found += (Form.LATER, Form.THIRD)
     if unkept:
         return tuple(form for form in found if not form.stored)
     if context.dynamic is None and _is_symbolic(captured.program):
@@ -78,11 +88,13 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         marked=form is Form.MARKED,
         calls=calls if again else 1,
         anew=form is Form.CALLED_ANEW,
+        earlier=_earlier(context, form),
         compilations=compilations if form is Form.COMPILED_AGAIN else 1,
         equal_nan=failure.kind is Kind.ACCURACY,
         changes=failure.kind is Kind.ACCURACY,
     )
-    if context.dynamic is None and not context.marked and _is_symbolic(draft.program):
+    automatic = context.marked or form is Form.THIRD
+    if context.dynamic is None and not automatic and _is_symbolic(draft.program):
         context = replace(context, dynamic=True)
     if failure.stage is Stage.BACKWARD and form is Form.FAITHFUL_STORED:
         context = replace(context, weighted=True)
@@ -115,6 +127,15 @@ def _of_one_call(failure: Failure) -> tuple[Form, ...]:
             return (Form.PLAIN, Form.FAITHFUL, Form.FAITHFUL_STORED)
         return (Form.PLAIN, Form.PLAIN_STORED, Form.FAITHFUL, Form.FAITHFUL_STORED)
     return (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
+
+
+def _earlier(context: Context, form: Form) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """The sizes that the compiler took for hints; before them, where it finds out by itself which
+    sizes change, any others."""
+    if form is Form.THIRD:
+        first = tuple((symbol, size + 1) for symbol, size in context.earlier[0])
+        return (first, *context.earlier)
+    return context.earlier if form is Form.LATER else ()
 
 
 def _calls(context: Context, failure: Failure) -> int:

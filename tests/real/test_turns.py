@@ -56,3 +56,38 @@ def test_a_failure_of_a_later_turn(script, check, calls, reduced):
     assert result.status == "reduced", result.message
     assert result.minimal and result.operations.final == 1
     assert calls in result.text
+
+
+BURNT_IN = """
+import operator
+import torch
+
+def backend(gm, inputs):
+    for node in [*gm.graph.nodes]:
+        if node.target is operator.truediv and not isinstance(node.args[1], int):
+            node.args = (node.args[0], node.args[1].meta["example_value"].node.hint)
+    gm.recompile()
+    return gm.forward
+
+def f(x):
+    return x.sin().sum() / x.shape[0] + 1
+
+compiled = torch.compile(f, backend=backend)
+for n in (4, 8, 6):
+    torch.testing.assert_close(compiled(torch.ones(n)), f(torch.ones(n)))
+"""
+OTHER_SIZE = """\
+compiled = torch.compile(f, backend=backend, dynamic=True)
+compiled({}, 2)
+torch.testing.assert_close(compiled(x, n), f(x, n))
+"""
+
+
+def test_a_failure_at_another_size_than_what_was_compiled_for(reduced):
+    _, result = reduced(BURNT_IN, "accuracy")
+    assert result.status == "reduced", result.message
+    assert result.minimal and result.operations.final == 1
+    assert OTHER_SIZE.format("torch.ones(())") in result.text, result.text
+    changes = [change for change, *_ in result.necessary]
+    assert "without calls of other sizes before it" in changes
+    assert any(change.endswith("in call 1 before it") for change in changes), changes

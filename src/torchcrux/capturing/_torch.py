@@ -50,7 +50,7 @@ def wrapper_like(tensor: torch.Tensor) -> torch.Tensor:
 
     `torch.Tensor._make_wrapper_subclass`, 1.11 and newer.
     """
-    make: Any = torch.Tensor._make_wrapper_subclass  # type: ignore[attr-defined]
+    make: Any = torch.Tensor._make_wrapper_subclass
     made: torch.Tensor = make(
         type(tensor),
         tensor.size(),

@@ -27,7 +27,7 @@ from torchcrux.capturing.gradients import gradients, leaves
 from torchcrux.capturing.watched import CallCheck, CheckFailed, NotCompared
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
-from torchcrux.oracle.numerics import Mismatch, compare, upcast
+from torchcrux.oracle.numerics import Mismatch, compare, roughly_alike, upcast
 from torchcrux.oracle.short_products import coarse
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.undecided import decides, moved, settled
@@ -95,6 +95,7 @@ class _Comparison:
         except Exception as error:
             said = (str(error).strip().splitlines() or [""])[0]
             raise NotCompared(f"{type(error).__name__}: {said}", result) from error
+        drawn = _moved(state)
         exact = converted(before, upcast)
         wide = [_as(one, value) for one, value in zip(exact, before, strict=True)]
         precise = self._run(self.eager, wide, state)
@@ -125,6 +126,8 @@ class _Comparison:
 
         expected, actual = all_of(eager, inputs), all_of(result, args)
         truth = None if precise is None else all_of(precise, wide)
+        if drawn and truth is not None and not roughly_alike(expected, truth):
+            truth = None  # it has drawn other random numbers
         mismatch = compare(expected, actual, truth, tolerance=self.checker.tolerance)
         if mismatch is not None and self.checker.tolerance is None:
             rough = coarse(same, [*leaves(before), *actual])
@@ -158,6 +161,7 @@ class _Comparison:
         eager = self._gradients(self.eager, clone_inputs(before), state)
         if eager is None:
             return None
+        drawn = _moved(state)
         with self.compiling:  # the backward graph is compiled now
             compiled = self._gradients(run, clone_inputs(before), state, eager[1])
         if compiled is None:
@@ -165,6 +169,8 @@ class _Comparison:
         wide = [_as(upcast(value), value) for value in before]
         precise = self._gradients(self.eager, wide, state, [upcast(one) for one in eager[1]])
         known = None if precise is None else precise[0]
+        if drawn and known is not None and not roughly_alike(eager[0], known):
+            known = None
 
         def same() -> list[torch.Tensor | None] | None:
             found = self._gradients(self.eager, clone_inputs(before), state, eager[1])
@@ -241,6 +247,19 @@ def _random_state() -> list[Any]:
         module = torch.get_device_module()
         states.append(module.get_rng_state_all())
     return states
+
+
+def _moved(state: Sequence[Any]) -> bool:
+    """Whether random numbers were drawn since `state`."""
+    return any(
+        not torch.equal(one, other)
+        for then, now in zip(state, _random_state(), strict=True)
+        for one, other in zip(_each(then), _each(now), strict=True)
+    )
+
+
+def _each(states: Any) -> Sequence[Any]:
+    return [states] if isinstance(states, torch.Tensor) else states
 
 
 def _set_random_state(states: Sequence[Any]) -> None:

@@ -33,6 +33,7 @@ from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
+from torchcrux.program.earlier import symbols_of
 from torchcrux.program.ir import Program, defined
 
 _MOST_TURNS = 16
@@ -133,7 +134,7 @@ class Watcher:
 
     def _backward_took(self, graph: Graph, seconds: float) -> bool:
         program, tensors = with_arguments(graph, [held() for held in graph.last])
-        context = replace(_context(graph), backward=True)
+        context = replace(_context(graph, program), backward=True)
         return self._took(program, context, tensors, graph.notes, seconds)
 
     def _note(
@@ -257,7 +258,7 @@ class Watcher:
     def _wrong(
         self, graph: Graph, program: Program, tensors: Mapping[str, Any], found: CheckFailed
     ) -> str:
-        context = replace(_context(graph), writes=found.writes)
+        context = replace(_context(graph, program), writes=found.writes)
         if found.failure.stage is Stage.BACKWARD:
             context = replace(context, backward=True, weighted=True)
         name = self.records.add(program, context, found.failure, tensors, notes=graph.notes)
@@ -283,7 +284,7 @@ class Watcher:
                 f"The failing call had already changed {', '.join(changed)} in place; the stored"
                 " values are those after the change."
             )
-        mark(error, self._add(graph, program, _context(graph), failure, tensors, notes))
+        mark(error, self._add(graph, program, _context(graph, program), failure, tensors, notes))
 
     def _add(
         self,
@@ -374,7 +375,7 @@ class Watcher:
         notes = list(graph.notes)
         if lost:
             notes.append(f"When backward failed, the values of {', '.join(lost)} were gone.")
-        context = replace(_context(graph), backward=True)
+        context = replace(_context(graph, program), backward=True)
         mark(error, self._add(graph, program, context, failure, tensors, notes))
 
     def _frontend_failed(self, error: Exception) -> None:
@@ -391,5 +392,12 @@ class Watcher:
             return None
 
 
-def _context(graph: Graph) -> Context:
-    return replace(graph.context, calls=max(1, min(graph.calls, _MOST_TURNS)))
+def _context(graph: Graph, program: Program) -> Context:
+    """The context of one call of a graph, whose arguments `program` has."""
+    compiled_for = symbols_of(graph.program)
+    other = compiled_for != {**compiled_for, **symbols_of(program)}
+    return replace(
+        graph.context,
+        calls=max(1, min(graph.calls, _MOST_TURNS)),
+        earlier=(tuple(compiled_for.items()),) if other else (),
+    )

@@ -4,16 +4,19 @@ compared with eager."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from torchcrux.emit.calls import argument, quoted
 from torchcrux.emit.flow import written
 from torchcrux.emit.gradients import backward, gradients, several, weights
+from torchcrux.emit.inputs import factory
 from torchcrux.emit.layout import WIDTH
 from torchcrux.emit.memory import copied_with_views, sharing
-from torchcrux.emit.random import draws_random
+from torchcrux.emit.random import draws
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Backend, Context
-from torchcrux.program.ir import Node, Program
+from torchcrux.program.earlier import sized
+from torchcrux.program.ir import Node, Program, Value
 from torchcrux.program.spec import Sequence, Tensor, tensors
 
 
@@ -44,7 +47,7 @@ def _backend(backend: Backend, module: str) -> str:
 
 def _call(context: Context, arguments: str) -> str:
     """What is compiled, called; it has a name if that is not the only call."""
-    compiled = "compiled" if context.calls > 1 else compiler(context)[1]
+    compiled = "compiled" if context.calls > 1 or context.earlier else compiler(context)[1]
     return f"{compiled}({arguments})"
 
 
@@ -67,15 +70,20 @@ def plain_call(program: Program, context: Context, names: Mapping[str, str]) -> 
 
 
 def repeated(
-    inputs: list[str], calls: list[str], context: Context, times: int = 1
+    inputs: list[str],
+    calls: list[str],
+    program: Program,
+    context: Context,
+    times: int = 1,
 ) -> tuple[list[str], list[str]]:
-    """The lines that make the inputs, and `calls` in as many turns as the context asks for. Where
-    that is `times` at least, all is compiled anew for each turn."""
+    """The lines that make the inputs, and `calls` in as many turns as the context asks for, behind
+    those with other sizes. Where that is `times` at least, all is compiled anew for each turn."""
     if context.calls > 1:
-        turn = calls
         if context.anew:
-            inputs, turn = [], [*inputs, *turn]
-        calls = [f"compiled = {compiler(context)[1]}", *_turns(context.calls, turn)]
+            inputs, calls = [], [*inputs, *calls]
+        calls = _turns(context.calls, calls)
+    if context.calls > 1 or context.earlier:
+        calls = [f"compiled = {compiler(context)[1]}", *earlier(program, context), *calls]
     times = max(times, context.compilations)
     if times > 1:
         calls = _turns(times, ["torch.compiler.reset()", *calls])
@@ -84,6 +92,21 @@ def repeated(
 
 def _turns(count: int, lines: list[str]) -> list[str]:
     return [f"for _ in range({count}):", *(f"    {line}" for line in lines)]
+
+
+def earlier(program: Program, context: Context) -> list[str]:
+    """The calls with other sizes; their values do not matter."""
+    leaves = changed_leaves(program, context)
+    lines = []
+    for sizes in context.earlier:
+        given = []
+        for node in program.inputs:
+            floating = isinstance(node.spec, Tensor) and node.spec.is_floating
+            value = Value.ONES if floating else Value.ZEROS
+            other = replace(node, spec=sized(node.spec, dict(sizes)), value=value, elements=())
+            given.append(factory(other) + ".clone()" * (node.name in leaves))
+        lines.append(f"compiled({', '.join(given)})")
+    return enclosed(context, lines) if lines else []
 
 
 def marked(program: Program, names: Mapping[str, str]) -> list[str]:
@@ -147,7 +170,7 @@ def compared_call(
     """Compare what is returned, and what is left of inputs that are written to; or gradients."""
     backend, _ = compiler(context)
     compare = _with_tolerance(_compared(program, context, names, attribute), tolerance)
-    seed = ["torch.manual_seed(0)"] if any(draws_random(node) for node in program.calls) else []
+    seed = ["torch.manual_seed(0)"] if draws(program, context.operators) else []
     if context.backward:
         return [backend, *_gradient_calls(program, context, names, seed), compare]
     changed = written(program) if not attribute else frozenset()

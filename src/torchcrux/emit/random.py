@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from torchcrux.program.ir import Node, Op, Program
+import re
+from collections.abc import Iterable
+
+from torchcrux.emit.calls import HIGHER_ORDER
+from torchcrux.program.ir import Body, Node, Op, Program
 
 _DRAWS = frozenset(
     [
@@ -32,6 +36,7 @@ _DRAWS = frozenset(
         "fractional_max_pool3d",
     ]
 )
+_DRAWN = re.compile(r"\b(?:" + "|".join(sorted(_DRAWS)) + r")\(")
 _PURE = frozenset({"is_", "is_not", "index", "indexOf", "inv", "invert"})
 _TRAINING = frozenset(
     ["dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"]
@@ -47,11 +52,25 @@ def name_of(node: Node) -> str:
     return parts[3] if node.target.startswith("torch.ops.") and len(parts) > 3 else parts[-1]
 
 
-def draws(program: Program) -> bool:
-    """Whether any call of `program` draws random numbers."""
-    suspects = {target for target in {node.target for node in program.calls} if _may_draw(target)}
+def draws(program: Program, operators: Iterable[tuple[str, str]] = ()) -> bool:
+    """Whether any call of `program`, or of a body in it, draws random numbers. `operators` are as
+    in a context: one draws if the text that registers it seems to."""
+    own = tuple(name for name, source in operators if _DRAWN.search(source))
+    return _draws(program, own)
+
+
+def _draws(program: Program, own: tuple[str, ...]) -> bool:
+    suspects = {
+        target
+        for target in {node.target for node in program.calls}
+        if _may_draw(target) or target.startswith((HIGHER_ORDER, *own))
+    }
     return bool(suspects) and any(
-        node.target in suspects and draws_random(node) for node in program.calls
+        draws_random(node)
+        or node.target.startswith(own)
+        or any(isinstance(arg, Body) and _draws(arg.program, own) for arg in node.args)
+        for node in program.calls
+        if node.target in suspects
     )
 
 

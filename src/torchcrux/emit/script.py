@@ -73,7 +73,8 @@ def script(
         backend, *calls = compared_call(program, context, names, attribute, tolerance)
     else:
         backend, *calls = plain_call(program, context, names)
-    once = context.calls == context.compilations == times == 1 and not context.marked
+    once = context.calls == context.compilations == times == 1
+    once = once and not (context.marked or context.earlier)
     setup, defaults = _split_defaults(context)
     if once and not (accuracy or context.weighted or inner or bound or defaults):
         inputs, calls = handed_over([names[node.name] for node in program.inputs], inputs, calls)
@@ -86,7 +87,7 @@ def script(
         module, calls = measured(
             calls, compiler(context)[1], bound, at_once=plain, on_device=on_device
         )
-    inputs, calls = repeated(inputs, calls, context, times)
+    inputs, calls = repeated(inputs, calls, program, context, times)
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, *defaults, backend, *calls]

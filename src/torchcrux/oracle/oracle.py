@@ -180,7 +180,7 @@ class Oracle:
         It is asked once, and each look costs a question."""
         usual = self.question.accuracy and not self.question.attribute
         for shown, suspects in observed(draft) if usual else []:
-            index = self._first_difference(shown, draws(draft.program))
+            index = self._first_difference(shown, draws(draft.program, draft.context.operators))
             if index is not None and index < len(suspects):
                 return suspects[index]
         return ()

@@ -53,7 +53,11 @@ class Question:
     def context(self, draft: Draft) -> Context:
         """Where random numbers are drawn inside the function, the compiler must draw eager's."""
         context = draft.context
-        if not (self.accuracy and context.backend.name == "inductor" and draws(draft.program)):
+        if not (
+            self.accuracy
+            and context.backend.name == "inductor"
+            and draws(draft.program, draft.context.operators)
+        ):
             return context
         line = "torch._inductor.config.fallback_random = True"
         if line in context.config:
@@ -85,7 +89,7 @@ class Question:
             "backward": self.accuracy and draft.context.backward,
             "attribute": self.attribute,
             "reference": not self.attribute and Tolerance.of(self.expected.metric) is None,
-            "draws": draws(draft.program),
+            "draws": draws(draft.program, draft.context.operators),
         }
         return Task(JUDGE, payload, timeout=timeout)
 

@@ -66,6 +66,7 @@ _PLAIN = {
     "mode": "without mode",
     "dynamic": "without dynamic",
     "marked": "without mark_dynamic",
+    "earlier": "without calls of other sizes before it",
     "calls": "called once",
     "anew": "with the same inputs at each call",
     "compilations": "compiled once",

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
+from torchcrux.program.earlier import symbols_of
+from torchcrux.program.ir import Program
+from torchcrux.program.spec import Number, Tensor
+
+Sizes = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,47 @@ class AtMost:
         return f"{word} {self.count} times"
 
 
+@dataclass(frozen=True, slots=True)
+class DropEarlier:
+    """One call of other sizes less."""
+
+    index: int
+    sizes: Sizes
+
+    def apply(self, draft: Draft) -> Draft:
+        earlier = draft.context.earlier
+        if self.index >= len(earlier) or earlier[self.index] != self.sizes:
+            return draft
+        left = (*earlier[: self.index], *earlier[self.index + 1 :])
+        return replace(draft, context=replace(draft.context, earlier=left))
+
+    def __str__(self) -> str:
+        return f"without call {self.index + 1} of other sizes"
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierSize:
+    """Another size of what `symbol` stands for in one of the calls before; `what` that is."""
+
+    index: int
+    symbol: str
+    size: int
+    what: str
+
+    def apply(self, draft: Draft) -> Draft:
+        earlier = [*draft.context.earlier]
+        if self.index >= len(earlier):
+            return draft
+        earlier[self.index] = tuple(
+            (symbol, self.size if symbol == self.symbol else size)
+            for symbol, size in earlier[self.index]
+        )
+        return replace(draft, context=replace(draft.context, earlier=tuple(earlier)))
+
+    def __str__(self) -> str:
+        return f"{self.what} = {self.size} in call {self.index + 1} before it"
+
+
 class Turns:
     """A failure that needs several calls, or compilations, seldom needs all of them."""
 
@@ -38,3 +84,25 @@ class Turns:
             for count in sorted({2, now // 2, now - 1}):
                 if 1 < count < now:
                     yield AtMost(field, count)
+        known = symbols_of(draft.program)
+        for index, sizes in enumerate(draft.context.earlier):
+            if len(draft.context.earlier) > 1:
+                yield DropEarlier(index, sizes)
+            for symbol, size in sizes:
+                own = known.get(symbol)
+                if own is None or size == own:
+                    continue
+                for smaller in sorted({own, 2, 3, own + 1, size // 2}):
+                    if smaller == own or 1 < smaller < size:
+                        yield EarlierSize(index, symbol, smaller, _words(draft.program, symbol))
+
+
+def _words(program: Program, symbol: str) -> str:
+    """What has the size that `symbol` stands for, as Python writes it."""
+    for node in program.inputs:
+        match node.spec:
+            case Number(symbol=found) if found == symbol:
+                return node.name
+            case Tensor(symbols=symbols) if symbol in symbols:
+                return f"{node.name}.shape[{symbols.index(symbol)}]"
+    return symbol

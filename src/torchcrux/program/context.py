@@ -32,7 +32,8 @@ class Context:
     With `backward` the gradients of what the function returns are computed as well; they are ones,
     or random if `weighted`. If it `writes`, what the function returns is written to. It is called
     `calls` times, with inputs that are made `anew` for each call or the same, and compiled as often
-    as `compilations` says, in one process. With `marked`, dimensions of symbolic size are marked as
+    as `compilations` says, in one process. Before that it is called with the sizes that each of the
+    `earlier` gives to symbols. With `marked`, dimensions of symbolic size are marked as
     dynamic one by one. With `equal_nan`, what is no number may stand where eager has none either;
     with `changes`, inputs that are written to are compared as well as what is returned. If
     `synchronized`, the accelerator is waited for after the call.
@@ -52,6 +53,7 @@ class Context:
     calls: int = 1
     anew: bool = False
     compilations: int = 1
+    earlier: tuple[tuple[tuple[str, int], ...], ...] = ()
     equal_nan: bool = False
     changes: bool = False
     synchronized: bool = False

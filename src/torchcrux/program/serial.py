@@ -211,6 +211,10 @@ def context_from_json(data: dict[str, Any]) -> Context:
             fields[name] = tuple(data[name])
         for name in ("environment", "operators"):
             fields[name] = tuple((key, value) for key, value in data.get(name, ()))
+        fields["earlier"] = tuple(
+            tuple((symbol, int(size)) for symbol, size in sizes)
+            for sizes in data.get("earlier", ())
+        )
         return Context(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise MalformedProgram(f"this is not a context that torchcrux wrote: {error!r}") from error
