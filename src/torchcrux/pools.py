@@ -37,6 +37,7 @@ INDUCTOR = ("torch._inductor.compile_fx", "torchcrux.processor._torch:probe_indu
 WARM_INDUCTOR = "torchcrux.oracle._torch:compile_once_with_inductor"
 PROBE_BESIDE = "torchcrux.processor._torch:probe_inductor_beside"
 IMPORT_INDUCTOR = "torchcrux.oracle._torch:import_inductor"
+COMPILE_FIRST = "torchcrux.oracle._torch:compile_first"
 
 MEMORY_OF_A_START = 4 * 2**30
 """Bytes that must be left for a server beside the user's script; it takes half a GiB itself."""
@@ -67,6 +68,8 @@ def prepare(pool: Pool, case: Case) -> None:
         # One of the first questions is whether it fails on the CPU as well.
         pool.preload([PROBE_BESIDE])
         pool.ready_children(IMPORT_INDUCTOR)
+    else:
+        pool.ready_children(COMPILE_FIRST)
 
 
 def constants(pool: Pool) -> Path:

@@ -70,6 +70,11 @@ def import_inductor(_: Mapping[str, Any]) -> None:
     importlib.import_module("torch._inductor.compile_fx")
 
 
+def compile_first(_: Mapping[str, Any]) -> None:
+    """In a child that stays: the first compilation initialises the accelerator."""
+    compile_once()
+
+
 def compile_side_by_side(count: int) -> None:
     """Have Inductor run so many C++ compilers at once, from threads of this process.
 
