@@ -251,5 +251,3 @@ def test_a_checkpoint_draws_the_same_numbers_when_eager_computes_it_again():
         x = torch.ones(32, requires_grad=True)
         (out,) = copy_of(gm)(x)
         assert torch.equal(torch.autograd.grad(out.sum(), x)[0], out)
-        (out,) = gm(x)  # what the graph itself leaves to the compiler
-        assert not torch.equal(torch.autograd.grad(out.sum(), x)[0], out)
