@@ -3,6 +3,7 @@
 import pytest
 import torch
 import wrapping_classes
+from torch._subclasses import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 from wrapping_classes import Amnesic, Forgetful, Rounding, Scaled
 
@@ -112,3 +113,9 @@ def test_what_a_class_forgets_on_its_way_back_is_kept():
     lost.shift = 1
     with pytest.raises(LookupError, match="class Amnesic, which neither its __tensor_unflatten__"):
         wrapped(lost)
+
+
+def test_what_is_around_fake_tensors_is_not_made_to_find_out():
+    with FakeTensorMode():
+        x = Forgetful(torch.ones(2, 3, dtype=torch.int8), torch.ones(2, 1), shift=3)
+        assert ".__tensor_unflatten__(" in wrapped(x).form

@@ -105,13 +105,16 @@ class Slices:
         return binding[0].uses - {name}
 
     def changed_inside(self, module: types.ModuleType, name: str) -> bool:
-        """Whether a function or class of `module` changes the object bound to `name`."""
+        """Whether a function or class of `module` changes the object bound to `name`, or binds
+        another one."""
+        definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         return any(
-            name in _changed(node)
+            name in (node.names if isinstance(node, ast.Global) else _changed(node))
             for statement in self._module(module).statements
-            if isinstance(statement.node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-            for node in ast.walk(statement.node)
-            if isinstance(node, ast.stmt) and node is not statement.node
+            for definition in ast.walk(statement.node)
+            if isinstance(definition, definitions)
+            for node in ast.walk(definition)
+            if isinstance(node, ast.stmt) and node is not definition
         )
 
     def names(self) -> set[str]:

@@ -48,7 +48,7 @@ def wrapped(tensor: torch.Tensor) -> Wrapped | None:
         cls = _class(type(tensor), classes)
         form = unflattened(cls, names, _text(state, tuple(tensor.shape), classes))
         parts = {name: getattr(tensor, name) for name in names}
-        if not hasattr(tensor, "fake_mode"):
+        if not any(hasattr(part, "fake_mode") for part in innermost(tensor)):
             form = _faithful(form, tensor, parts, [*classes])
     except LookupError as reason:
         raise LookupError(f"a tensor of class {type(tensor).__name__}, {reason.args[0]}") from None
