@@ -28,6 +28,7 @@ from torchcrux.passes.parts import Part
 from torchcrux.passes.results import Bare, DropOutcome, DropResult, DropSaved
 from torchcrux.passes.sharing import Place
 from torchcrux.passes.spelling import Respell
+from torchcrux.passes.turns import EarlierSize
 from torchcrux.program.ir import Atom, Body, Node, Op, Program, Value
 from torchcrux.program.spec import Number, Sequence, Spec, Tensor
 
@@ -108,6 +109,10 @@ class Words:
                 return str(edit)
             case SetContext() | DropItem() | DropArgument() | DropOne() | SetArgument() | Respell():
                 pass
+            case EarlierSize(what=what):
+                name, _, rest = what.partition(".")
+                shown = ".".join([self.names.get(name, name), *filter(None, [rest])])
+                return str(replace(edit, what=shown))
             case Place():
                 return re.sub(r"\w+", lambda word: self.names.get(word[0], word[0]), str(edit))
         different = "" if changed is None else ", ".join(self._differences(changed.program))

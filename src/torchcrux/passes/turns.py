@@ -10,6 +10,9 @@ from torchcrux.program.earlier import symbols_of
 from torchcrux.program.ir import Program
 from torchcrux.program.spec import Number, Tensor
 
+_ORDINALS = ("first", "second")
+"""There are at most two calls of other sizes: see `forms`."""
+
 Sizes = tuple[tuple[str, int], ...]
 
 
@@ -45,7 +48,7 @@ class DropEarlier:
         return replace(draft, context=replace(draft.context, earlier=left))
 
     def __str__(self) -> str:
-        return f"without call {self.index + 1} of other sizes"
+        return f"without the {_ORDINALS[self.index]} call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class EarlierSize:
         return replace(draft, context=replace(draft.context, earlier=tuple(earlier)))
 
     def __str__(self) -> str:
-        return f"{self.what} = {self.size} in call {self.index + 1} before it"
+        return f"{self.what} = {self.size} in the {_ORDINALS[self.index]} call"
 
 
 class Turns:
