@@ -2,7 +2,7 @@
 
 import pytest
 
-from torchcrux.program.earlier import sized, symbols_of
+from torchcrux.program.earlier import other_sizes, sized, symbols_of
 from torchcrux.program.ir import Node, Op, Program
 from torchcrux.program.spec import Number, Sequence, Tensor
 
@@ -44,3 +44,11 @@ def test_the_order_of_dimensions_stays():
     assert (expanded.shape, expanded.strides) == ((5, 3), (0, 1))
     assert sized(Sequence((Number(4, "s0"), transposed)), sizes).items[0] == Number(5, "s0")
     assert sized(Number(4), sizes) == Number(4)
+
+
+def test_only_a_call_with_other_sizes_has_one_before_it():
+    def of(size):
+        return Program((Node("x", Op.INPUT, spec=Tensor((size, 2), symbols=("s0", ""))),), ())
+
+    assert other_sizes(of(4), of(8)) == ((("s0", 4),),)
+    assert other_sizes(of(4), of(4)) == ()

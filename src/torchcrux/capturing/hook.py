@@ -33,7 +33,7 @@ from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.fatal import During
 from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
-from torchcrux.program.earlier import symbols_of
+from torchcrux.program.earlier import other_sizes
 from torchcrux.program.ir import Program, defined
 
 _MOST_TURNS = 16
@@ -394,10 +394,5 @@ class Watcher:
 
 def _context(graph: Graph, program: Program) -> Context:
     """The context of one call of a graph, whose arguments `program` has."""
-    compiled_for = symbols_of(graph.program)
-    other = compiled_for != {**compiled_for, **symbols_of(program)}
-    return replace(
-        graph.context,
-        calls=max(1, min(graph.calls, _MOST_TURNS)),
-        earlier=(tuple(compiled_for.items()),) if other else (),
-    )
+    calls = max(1, min(graph.calls, _MOST_TURNS))
+    return replace(graph.context, calls=calls, earlier=other_sizes(graph.program, program))

@@ -43,6 +43,13 @@ def symbols_of(program: Program) -> dict[str, int]:
     return found
 
 
+def other_sizes(shown: Program, called: Program) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """The sizes that the compiler was `shown`, as the only call before, if any are others than
+    those of the call."""
+    known = symbols_of(shown)
+    return () if known == {**known, **symbols_of(called)} else (tuple(known.items()),)
+
+
 def sized(spec: Spec | None, sizes: Mapping[str, int]) -> Spec | None:
     """`spec` with other `sizes` for its symbols; what depends on other symbols stays as it is."""
     match spec:
