@@ -91,3 +91,28 @@ def test_a_failure_at_another_size_than_what_was_compiled_for(reduced):
     changes = [change for change, *_ in result.necessary]
     assert "without calls of other sizes before it" in changes
     assert any(change == "n = 1 in the first call" for change in changes), changes
+
+
+ONLY_BESIDE_THREE = BURNT_IN.replace(
+    "gm, inputs):",
+    "gm, inputs):\n"
+    "    values = [node.meta.get('example_value') for node in gm.graph.nodes]\n"
+    "    if not any(map(beside_three, values)):\n"
+    "        return gm.forward",
+).replace("torch.ones(n)", "torch.ones(n, 3)")
+BESIDE_THREE = """
+def beside_three(x):
+    return isinstance(x, torch.Tensor) and x.dim() > 1 and type(x.shape[-1]) is int and x.shape[-1] == 3
+
+def backend("""
+
+
+def test_a_failure_where_only_some_sizes_are_symbols(reduced):
+    """With ``dynamic=True`` all would be: the compiler must see by itself what changes."""
+    _, result = reduced(ONLY_BESIDE_THREE.replace("\ndef backend(", BESIDE_THREE), "accuracy")
+    assert result.status == "reduced", result.message
+    assert result.minimal and result.operations.final <= 2
+    assert result.text.count("\ncompiled(") == 2, result.text
+    assert "dynamic=" not in result.text
+    changes = [change for change, *_ in result.necessary]
+    assert "without calls of other sizes before it" in changes, changes

@@ -40,6 +40,8 @@ class DropItem:
     def __str__(self) -> str:
         if self.field == "options":
             return f"without {self.item[0]}"
+        if self.field == "earlier":
+            return f"without the call for {', '.join(str(size) for _, size in self.item)} before it"
         return f"without {self.item.splitlines()[-1]}"  # a setting may stand behind a function
 
 

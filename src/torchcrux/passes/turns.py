@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
+from torchcrux.passes.context import DropItem
 from torchcrux.program.earlier import symbols_of
 from torchcrux.program.ir import Program
 from torchcrux.program.spec import Number, Tensor
 
 _ORDINALS = ("first", "second")
 """There are at most two calls of other sizes: see `forms`."""
-
-Sizes = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +30,6 @@ class AtMost:
     def __str__(self) -> str:
         word = "called" if self.field == "calls" else "compiled"
         return f"{word} {self.count} times"
-
-
-@dataclass(frozen=True, slots=True)
-class DropEarlier:
-    """One call of other sizes less."""
-
-    index: int
-    sizes: Sizes
-
-    def apply(self, draft: Draft) -> Draft:
-        earlier = draft.context.earlier
-        if self.index >= len(earlier) or earlier[self.index] != self.sizes:
-            return draft
-        left = (*earlier[: self.index], *earlier[self.index + 1 :])
-        return replace(draft, context=replace(draft.context, earlier=left))
-
-    def __str__(self) -> str:
-        return f"without the {_ORDINALS[self.index]} call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +71,7 @@ class Turns:
         known = symbols_of(draft.program)
         for index, sizes in enumerate(draft.context.earlier):
             if len(draft.context.earlier) > 1:
-                yield DropEarlier(index, sizes)
+                yield DropItem("earlier", sizes)
             for symbol, size in sizes:
                 own = known.get(symbol)
                 if own is None or size == own:
