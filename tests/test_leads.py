@@ -24,13 +24,19 @@ def test_a_named_call_is_asked_alone_and_with_what_is_around_it():
     assert leads(draft(), failure("no lowering for erf")) == (0b10000, 0b111000, 0b111110)
 
 
+def test_what_is_around_all_that_is_named_is_asked_as_well():
+    several = leads(draft(), failure("no lowering for relu, nor for erf"))
+    assert several == (0b1, 0b10000, 0b10001, 0b11, 0b111011, 0b111111)
+
+
 def test_no_name_no_lead():
     assert leads(draft(), failure("no lowering")) == ()
 
 
 def test_around_goes_back_and_to_the_users():
-    assert around(draft().program, 2, 1) == 0b1110
-    assert around(draft().program, 0, 3) == 0b11
+    assert around(draft().program, [2], 1) == 0b1110
+    assert around(draft().program, [0], 3) == 0b11
+    assert around(draft().program, [0, 5], 1) == 0b110011
 
 
 def test_what_is_seldom_or_named_is_likely():

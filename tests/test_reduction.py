@@ -53,12 +53,20 @@ class FakeOracle:
     rounds: int = 0
 
     suspected: tuple[str, ...] = ()
+    looked_at: list = field(default_factory=list)
 
     def settle(self):
         """What fails here always fails."""
 
-    def suspects(self, draft):
-        return self.suspected
+    @property
+    def has_suspects(self):
+        return bool(self.suspected)
+
+    def suspects(self, draft, *, at_first=False):
+        whole = draft.program.operations
+        self.looked_at.append(whole // 4 if at_first else whole)
+        seen = {node.name for node in draft.program.calls[: self.looked_at[-1]]}
+        return tuple(name for name in self.suspected if name in seen)
 
     def runs(self, drafts, base):
         """Eager wants an operand for each call, and takes everything else."""
@@ -136,7 +144,26 @@ def test_where_numbers_go_wrong_first_is_asked_first():
     reducer = Reducer(oracle, draft, on_best=lambda d, a: asked.append(len(oracle.asked)))
     assert targets(reducer.run()) == ["torch.relu"]
     assert asked[0] == 1
+    assert oracle.looked_at == [75, 9, 38]  # 300 are not compiled again for that
     assert len(oracle.asked) <= 20
+
+
+def test_how_a_large_program_begins_is_looked_at_first():
+    oracle = FakeOracle(keeps("torch.relu"), expected=failure(Kind.ACCURACY), suspected=("c23",))
+    draft = chain(300, c23="torch.relu")
+    assert targets(Reducer(oracle, draft, on_best=lambda d, a: None).run()) == ["torch.relu"]
+    assert oracle.looked_at == [75]
+
+
+def test_numbers_that_no_window_makes_wrong_are_looked_at_in_all():
+    suspected = ("c100", "c290")
+    oracle = FakeOracle(
+        keeps("torch.relu", "torch.tanh"), expected=failure(Kind.ACCURACY), suspected=suspected
+    )
+    draft = chain(300, c100="torch.tanh", c290="torch.relu")
+    reduced = Reducer(oracle, draft, on_best=lambda d, a: None).run()
+    assert targets(reduced) == ["torch.tanh", "torch.relu"]
+    assert oracle.looked_at == [75, 300]
 
 
 def test_what_takes_two_calls_to_go_wrong_is_asked_with_what_it_takes():

@@ -13,12 +13,12 @@ from torchcrux.program.ir import Program
 MOST_NAMED = 4
 """Calls that the failure names which are asked each by itself, at first one of each operator."""
 DEPTHS = (1, 3)
-"""How many operations back from the call that a failure names most clearly are asked with it."""
+"""How many operations back from what a failure names are asked with it."""
 
 
 def leads(draft: Draft, failure: Failure) -> tuple[int, ...]:
-    """What the failure names: some calls each by itself, all of them, and what is around the first.
-    None where it names nothing, or everything."""
+    """What the failure names: some calls each by itself, all of them, and what is around the first
+    and around some. None where it names nothing, or everything."""
     program = draft.program
     named = hinted(draft, failure)
     if not 0 < len(named) < program.operations:
@@ -27,16 +27,17 @@ def leads(draft: Draft, failure: Failure) -> tuple[int, ...]:
     first = [i for i in named if i in of_a_kind.values()]
     asked = [*dict.fromkeys([*first, *named])][:MOST_NAMED]
     found = [*(1 << i for i in asked), sum(1 << i for i in named)]
-    found += [around(program, named[0], depth) for depth in DEPTHS]
+    found += [around(program, some, depth) for some in (asked[:1], asked) for depth in DEPTHS]
     return tuple(dict.fromkeys(found))
 
 
-def around(program: Program, number: int, depth: int) -> int:
-    """A call, what computes its operands up to so many steps back, and what uses it."""
+def around(program: Program, numbers: Sequence[int], depth: int) -> int:
+    """Some calls, what computes their operands up to so many steps back, and what uses them."""
     at = {node.name: i for i, node in enumerate(program.calls)}
-    name = program.calls[number].name
-    found = {number, *(i for i, node in enumerate(program.calls) if name in node.references())}
-    last = {number}
+    names = {program.calls[i].name for i in numbers}
+    using = (i for i, node in enumerate(program.calls) if names & {*node.references()})
+    last = {*numbers}
+    found = last.union(using)
     for _ in range(depth):
         before = {one for i in last for one in program.calls[i].references()}
         last = {at[one] for one in before if one in at}

@@ -16,7 +16,7 @@ from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
 from torchcrux.core.search.masks import Search, everything, windows
-from torchcrux.core.search.merge import cheap_rounds, few, merge
+from torchcrux.core.search.merge import AT_ONCE, cheap_rounds, few, likely_windows, merge
 from torchcrux.emit.inputs import uses_random
 from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
@@ -34,6 +34,9 @@ from torchcrux.program.ir import Value
 
 FEWEST_FOR_PARTS = 8
 """Operations below which the first round has asked about all parts that are worth it."""
+
+FEWEST_TO_NARROW = 32
+"""Operations below which all values are looked at, at once."""
 
 
 class Stopped(Exception):
@@ -148,7 +151,12 @@ class Reducer:
                     return base
                 instead = answer
                 continue
-            suspected = self._suspected(base)
+            suspected = self._suspected(base, at_first=True)
+            narrowed = None if suspected else self._narrowed(level)
+            if narrowed is not None:
+                base, level = narrowed, CutLevel(narrowed, value)
+                suspected = self._suspected(base, at_first=True)
+            suspected = suspected or self._suspected(base)
             hints = suspected or leads(base, self.oracle.expected)
             single = [hint for hint in hints if hint.bit_count() == 1]
             some = hints if self.only_hints else single
@@ -160,7 +168,12 @@ class Reducer:
             search = merge(level.size, hints=hints, likely=likely(base.program, hints))
             cheap = cheap_rounds(level.size, hints)
             try:
-                return level.candidate(self._search(search, level.candidate, cheap)) or base
+                return (
+                    level.candidate(
+                        self._search(search, level.candidate, cheap, verified=narrowed is not None)
+                    )
+                    or base
+                )
             except DoesNotFail as refused:
                 instead = refused.answer
                 if self._adopts(instead):
@@ -172,6 +185,17 @@ class Reducer:
         if part is None:
             raise NotReproduced(_what_instead(instead))
         return part
+
+    def _narrowed(self, level: CutLevel) -> Draft | None:
+        """The smallest of some windows that fails, where numbers are wrong: to look at each value
+        of it costs less than at those of all."""
+        if self.only_hints or not self.oracle.has_suspects or level.size < FEWEST_TO_NARROW:
+            return None
+        keeps = likely_windows(level.size, likely(level.draft.program, ()))[:AT_ONCE]
+        drafts = [level.candidate(everything(level.size) & ~keep) for keep in keeps]
+        told = zip(drafts, self._ask(drafts), strict=True)
+        failing = [draft for draft, one in told if draft and one.verdict is Verdict.SAME]
+        return min(failing, key=lambda draft: draft.program.operations, default=None)
 
     def _part(self, captured: Draft) -> Draft | None:
         """The smallest part that fails where the whole does not: what a compiler makes of some
@@ -216,9 +240,9 @@ class Reducer:
         self.progress(f"the numbers are wrong because of another {what}: that is reduced")
         return True
 
-    def _suspected(self, draft: Draft) -> tuple[int, ...]:
+    def _suspected(self, draft: Draft, *, at_first: bool = False) -> tuple[int, ...]:
         """Where numbers go wrong first; and that with what it takes."""
-        names = self.oracle.suspects(draft)
+        names = self.oracle.suspects(draft, at_first=at_first)
         at = {node.name: 1 << i for i, node in enumerate(draft.program.calls)}
         takes = {one for name in names for one in draft.program.by_name[name].references()}
         wider = sum(at[one] for one in takes.union(names) if one in at)

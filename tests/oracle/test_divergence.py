@@ -11,6 +11,7 @@ from torchcrux.oracle.divergence import (
     BEGINNING,
     LARGE,
     MOST_ELEMENTS,
+    begun,
     first_difference,
     observed,
 )
@@ -61,10 +62,10 @@ def draft(size):
 
 
 def test_all_tensors_are_returned_unless_there_is_no_room_for_them():
-    ((whole, suspects),) = observed(draft(4))
+    whole, suspects = observed(draft(4))
     assert whole.program.outputs == ("out", "end")
     assert suspects == (("out",), ("end",))
-    assert observed(draft(MOST_ELEMENTS)) == []
+    assert observed(draft(MOST_ELEMENTS)) is None
 
 
 def test_how_a_large_program_begins_is_looked_at_first():
@@ -81,11 +82,12 @@ def test_how_a_large_program_begins_is_looked_at_first():
         for last, name in zip(["x", *names], names)
     ]
     inputs = (Node("x", Op.INPUT, spec=spec), Node("y", Op.INPUT, spec=spec))
-    begins, goes_on = observed(Draft(Program((*inputs, *calls), (names[-1],)), Context()))
-    begun = LARGE // BEGINNING
-    assert begins[0].program.outputs == tuple(names[:begun])
-    assert [node.name for node in begins[0].program.nodes] == ["x", *names[:begun]]
-    assert goes_on[0].program.outputs == tuple(names[begun:])
+    large = Draft(Program((*inputs, *calls), (names[-1],)), Context())
+    begins, goes_on = begun(large), observed(large)
+    first = LARGE // BEGINNING
+    assert begins[0].program.outputs == tuple(names[:first])
+    assert [node.name for node in begins[0].program.nodes] == ["x", *names[:first]]
+    assert goes_on[0].program.outputs == tuple(names[first:])
     assert goes_on[0].program.nodes == (*inputs, *calls)
     assert (*begins[1], *goes_on[1]) == tuple((name,) for name in names)
 
@@ -93,7 +95,7 @@ def test_how_a_large_program_begins_is_looked_at_first():
 def test_what_may_be_written_to_is_copied_at_once():
     one = draft(4)
     end = replace(one.program.by_name["end"], target="torch.cos_")
-    ((whole, suspects),) = observed(one.with_nodes(end=end))
+    whole, suspects = observed(one.with_nodes(end=end))
     assert suspects == (("out",), ("end",))
     assert [node.name for node in whole.program.calls] == [
         *("pair", "out", "out_as_it_was", "end", "end_as_it_was")
@@ -158,7 +160,7 @@ def test_what_uses_the_last_value_whose_gradient_is_wrong(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     draft = trained()
     backend = Backend("backend", source=WRONG_GRADIENT.replace("{wrong}", wrong))
-    ((whole, shown),) = observed(replace(draft, context=replace(draft.context, backend=backend)))
+    whole, shown = observed(replace(draft, context=replace(draft.context, backend=backend)))
     text = script(whole.program, whole.context, accuracy=True)
     index = first_difference({"text": text, "backward": True})["index"]
     assert (None if index is None else shown[index]) == suspects
@@ -167,11 +169,11 @@ def test_what_uses_the_last_value_whose_gradient_is_wrong(tmp_path, monkeypatch,
 def test_gradients_are_not_shown_where_values_are_written_to():
     draft = trained()
     written = replace(draft.program.by_name["b"], target="torch.tanh_")
-    assert observed(draft.with_nodes(b=written)) == []
+    assert observed(draft.with_nodes(b=written)) is None
 
 
 def test_what_has_no_gradient_to_show_is_passed_by():
     draft = trained()
     pair = replace(draft.program.by_name["b"], spec=Sequence((Tensor((4,)),) * 2))
-    ((_, shown),) = observed(draft.with_nodes(b=pair))
+    _, shown = observed(draft.with_nodes(b=pair))
     assert shown[-3:] == (("c", "b", "d"), ("a",), ("d",))

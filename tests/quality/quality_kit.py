@@ -87,7 +87,9 @@ class Compiler:
     def settle(self):
         """What fails here always fails."""
 
-    def suspects(self, draft):
+    has_suspects = False
+
+    def suspects(self, draft, *, at_first=False):
         """No numbers are compared here."""
         return ()
 

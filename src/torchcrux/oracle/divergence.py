@@ -26,24 +26,33 @@ Suspects: TypeAlias = tuple[str, ...]
 """Names of calls, one of which is at fault."""
 
 
-def observed(draft: Draft) -> list[tuple[Draft, tuple[Suspects, ...]]]:
-    """`draft` that shows each value, or with a backward pass each gradient, in the order in which
-    they are computed; and what is at fault if that is the first that is wrong. Layers repeat, so a
-    large program is looked at twice: how it begins, which compiles sooner, then how it goes on.
-    Less where that is too much, or cannot be had."""
-    if draft.context.backward:
-        found = _with_all_gradients(draft)
-        return [] if found is None else [found]
+View = tuple[Draft, tuple[Suspects, ...]]
+"""A draft that shows values, and what is at fault if one of them is the first that is wrong."""
+
+
+def begun(draft: Draft) -> View | None:
+    """How a large program begins, with each value shown: layers repeat, and that compiles sooner.
+    None where it is not large, or has a backward pass, which knows no beginning."""
     calls = draft.program.calls
-    begun = len(calls) // BEGINNING if len(calls) >= LARGE else len(calls)
-    beginning = replace(draft.program, nodes=(*draft.program.inputs, *calls[:begun]))
-    views = [_with_all_values(draft, beginning, 0), _with_all_values(draft, draft.program, begun)]
-    return [view for view in views if view is not None]
+    if len(calls) < LARGE or draft.context.backward:
+        return None
+    count = len(calls) // BEGINNING
+    beginning = replace(draft.program, nodes=(*draft.program.inputs, *calls[:count]))
+    return _with_all_values(draft, beginning, 0)
 
 
-def _with_all_values(
-    draft: Draft, whole: Program, begin: int
-) -> tuple[Draft, tuple[Suspects, ...]] | None:
+def observed(draft: Draft) -> View | None:
+    """`draft` that shows each value, or with a backward pass each gradient, in the order in which
+    they are computed; of a large program those with which `begun` does not end. None where that is
+    too much, or cannot be had."""
+    if draft.context.backward:
+        return _with_all_gradients(draft)
+    calls = draft.program.calls
+    seen = len(calls) // BEGINNING if len(calls) >= LARGE else 0
+    return _with_all_values(draft, draft.program, seen)
+
+
+def _with_all_values(draft: Draft, whole: Program, begin: int) -> View | None:
     """Those of `whole` from its call `begin` on. Where values may be written to later, they are
     copied at once."""
     calls = [
@@ -71,7 +80,7 @@ def _with_all_values(
     return replace(draft, program=program), tuple((name,) for name in names)
 
 
-def _with_all_gradients(draft: Draft) -> tuple[Draft, tuple[Suspects, ...]] | None:
+def _with_all_gradients(draft: Draft) -> View | None:
     """Zeros are added to each value, as inputs whose gradients are those of the values. Gradients
     are computed from the last value to the first; if one is wrong, so is what has used the value.
     """

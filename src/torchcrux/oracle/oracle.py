@@ -19,7 +19,7 @@ from torchcrux.emit.random import draws
 from torchcrux.emit.script import script
 from torchcrux.oracle.answer import Answer, Flaky, from_json, to_json
 from torchcrux.oracle.cost import bound_of
-from torchcrux.oracle.divergence import Suspects, observed
+from torchcrux.oracle.divergence import Suspects, begun, observed
 from torchcrux.oracle.failure import Failure, Kind
 from torchcrux.oracle.frequency import Frequency
 from torchcrux.oracle.judge import Verdict
@@ -175,15 +175,21 @@ class Oracle:
                 self.on_answer(draft, answer)
         return final
 
-    def suspects(self, draft: Draft) -> Suspects:
-        """Calls of which one makes numbers wrong first, where they are; none if that is not known.
-        It is asked once, and each look costs a question."""
-        usual = self.question.accuracy and not self.question.attribute
-        for shown, suspects in observed(draft) if usual else []:
-            index = self._first_difference(shown, draws(draft.program, draft.context.operators))
-            if index is not None and index < len(suspects):
-                return suspects[index]
-        return ()
+    @property
+    def has_suspects(self) -> bool:
+        """Whether numbers are wrong."""
+        return self.question.accuracy and not self.question.attribute
+
+    def suspects(self, draft: Draft, *, at_first: bool = False) -> Suspects:
+        """Calls of which one makes numbers wrong first, where they are; none if that is not known,
+        or `at_first`, if that is not in how a large program begins. It is asked once, and each look
+        costs a question."""
+        view = (begun if at_first else observed)(draft) if self.has_suspects else None
+        if view is None:
+            return ()
+        shown, suspects = view
+        index = self._first_difference(shown, draws(draft.program, draft.context.operators))
+        return suspects[index] if index is not None and index < len(suspects) else ()
 
     def _first_difference(self, shown: Draft, draws: bool) -> int | None:
         self.values.ensure([shown])

@@ -35,8 +35,8 @@ FEWEST_IN_CHUNK = 6
 """Below this, windows are fewer instead of smaller. From 2 to 12 it makes little difference."""
 
 AT_ONCE = 4
-"""Windows asked at once: where one suffices, those after it are never asked. As many as few cores
-judge side by side, so that it costs no time where none does."""
+"""Hints or windows asked at once: where one suffices, those after it are never asked. As many as
+few cores judge side by side, so that it costs no time where none does."""
 
 LARGEST_ROUND = 16 * WIDTH
 """More questions than this are asked in several rounds: where very much is needed. Not tuned."""
@@ -67,7 +67,30 @@ def merge(
 def cheap_rounds(n: int, hints: Sequence[int] = ()) -> int:
     """Rounds of `merge` that keep no more than a hint or a window, if none of these suffices."""
     count = _chunks(n, WIDTH, local=True)
-    return bool(hints) + (-(-count // AT_ONCE) if _has_windows(n, count) else 1)
+    asked = -(-len(hints) // AT_ONCE)
+    return asked + (-(-count // AT_ONCE) if _has_windows(n, count) else 1)
+
+
+def likely_windows(
+    n: int,
+    likely: Sequence[float] | None = None,
+    *,
+    width: int = WIDTH,
+    weights: Sequence[float] | None = None,
+) -> list[int]:
+    """Sets to KEEP, those first for which most speaks; none where there are too few items.
+
+    A window is two neighbouring chunks, and overlaps the next by one: whatever fits into a chunk
+    lies whole in some window, and a single needed item is in two, which give its chunk.
+    """
+    count = _chunks(n, width, local=True)
+    if not _has_windows(n, count):
+        return []
+    parts = [mask_of(piece) for piece in split(range(n), count, weights)]
+    windows = [low | high for low, high in pairwise(parts)]
+    if likely is not None:
+        windows.sort(key=lambda keep: -sum(likely[item] for item in as_chunk(keep)))
+    return windows
 
 
 def few(n: int, *, width: int = WIDTH) -> Search:
@@ -133,24 +156,17 @@ class _State:
         """Keeps only a hint, or only a window; of several that suffice, what they share.
 
         Hints are asked by themselves: they keep little, and one that suffices saves all windows.
-        A window is two neighbouring chunks, and overlaps the next by one: whatever fits into a
-        chunk lies whole in some window, and a single needed item is in two, which give its chunk.
         """
         whole = everything(self.n)
         if hints:
             self.unknown = [range(self.n)]
-            if (yield from self.narrow([hint & whole for hint in hints], len(hints))):
+            if (yield from self.narrow([hint & whole for hint in hints], AT_ONCE)):
                 return
         count = _chunks(self.n, self.width, local=local)
         self.unknown = split(range(self.n), count, self.weights)
         keeps = [0]
-        if local and _has_windows(self.n, count):
-            parts = [mask_of(piece) for piece in self.unknown]
-            windows = [low | high for low, high in pairwise(parts)]
-            if self.likely is not None:
-                said = self.likely
-                windows.sort(key=lambda keep: -sum(said[item] for item in as_chunk(keep)))
-            keeps += windows
+        if local:
+            keeps += likely_windows(self.n, self.likely, width=self.width, weights=self.weights)
         yield from self.narrow(keeps, AT_ONCE)
 
     def narrow(self, keeps: Sequence[int], at_once: int) -> Narrowed:
