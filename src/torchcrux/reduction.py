@@ -159,7 +159,7 @@ class Reducer:
             suspected = suspected or self._suspected(base)
             hints = suspected or leads(base, self.oracle.expected)
             single = [hint for hint in hints if hint.bit_count() == 1]
-            some = hints if self.only_hints else single
+            some = hints[:AT_ONCE] if self.only_hints else single
             alone = self._first_that_suffices(level, some, causes=bool(suspected))
             if alone is not None:
                 return alone

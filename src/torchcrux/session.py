@@ -318,8 +318,7 @@ class Session:
             seconds=time.monotonic() - self.started,
         )
         if len(oracle.broken) > BROKEN_LIMIT:
-            reasons = {answer.reason.strip().splitlines()[-1] for answer in oracle.broken}
-            message = f"{len(oracle.broken)} questions failed on our side: {'; '.join(reasons)}"
+            message = _on_our_side(oracle)
             status = "not_reproduced"
         if final is None or reducer.best_answer is None:
             if status == "stopped_early":
@@ -353,6 +352,8 @@ class Session:
                 f"In a fresh interpreter repro.py behaves differently: {found.wrong}."
                 f" {self._kept()}"
             )
+        if oracle.broken and status == "reduced":
+            message = f"It is not shown to be minimal: {_on_our_side(oracle)}"
         return replace(
             found.told(base, captured.program),
             status=status,
@@ -379,6 +380,11 @@ def _times(case: Case) -> int:
     as much again; wrong numbers are told by two runs, and by one in double precision."""
     backward = case.context is not None and case.context.backward
     return (4 if case.failure.kind is Kind.ACCURACY else 1) + backward
+
+
+def _on_our_side(oracle: Oracle) -> str:
+    reasons = sorted({answer.reason.strip().splitlines()[-1] for answer in oracle.broken})
+    return f"{len(oracle.broken)} questions failed on our side: {'; '.join(reasons)}"
 
 
 def _is_judged_only(result: Result) -> bool:

@@ -35,6 +35,8 @@ def call(target, *args, op=Op.FUNCTION, **kwargs):
         (call("operator.getitem", A, (None,)), "x[None,]"),
         (call("operator.getitem", A, (B, Slice(None, 3, None))), "x[y, :3]"),
         (call("builtins.getattr", A, "T"), "x.T"),
+        (call("builtins.getattr", A), "getattr(x)"),  # what an edit may leave; eager refuses it
+        (call("operator.getitem", A), "operator.getitem(x)"),
         (call("torch.cat", [A, B], dim=-1), "torch.cat([x, y], dim=-1)"),
         (call("to", A, Atom("torch.float16"), op=Op.METHOD), "x.to(torch.float16)"),
         (call("torch.full", (2, 2), float("-inf")), 'torch.full((2, 2), float("-inf"))'),

@@ -97,11 +97,11 @@ def expression(node: Node, names: Mapping[str, str]) -> str:
             return f"{_UNARY[name]}{_operand(args[0])}"
         if name in _INPLACE and len(args) == 2:
             return f"{_operand(args[0])} {_INPLACE[name][:-1]} {_operand(args[1])}"
-        if name == "getitem":
+        if name == "getitem" and len(args) == 2:
             return f"{args[0]}[{_index(node.args[1], names)}]"
         if name == "abs":
             return f"abs({args[0]})"
-    if node.target == "builtins.getattr" and isinstance(node.args[1], str):
+    if node.target == "builtins.getattr" and len(args) > 1 and isinstance(node.args[1], str):
         return f"{_operand(args[0])}.{node.args[1]}"
     return f"{function(node.target)}({', '.join(args + keywords)})"
 
