@@ -31,6 +31,7 @@ from torchcrux.oracle.numerics import Mismatch, compare, roughly_alike, upcast
 from torchcrux.oracle.short_products import coarse
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.undecided import decides, moved, settled
+from torchcrux.oracle.widening import in_double
 
 MOST_SHAPES = 4
 LATER_SECONDS = 20.0
@@ -96,9 +97,14 @@ class _Comparison:
             said = (str(error).strip().splitlines() or [""])[0]
             raise NotCompared(f"{type(error).__name__}: {said}", result) from error
         drawn = _moved(state)
-        exact = converted(before, upcast)
-        wide = [_as(one, value) for one, value in zip(exact, before, strict=True)]
-        precise = self._run(self.eager, wide, state)
+
+        def exact() -> tuple[Any, list[Any]] | None:
+            known = zip(converted(before, upcast), before, strict=True)
+            wide = [_as(one, value) for one, value in known]
+            outputs = self._run(self.eager, wide, state)
+            return None if outputs is None else (outputs, wide)
+
+        precise = in_double(exact, lambda found: roughly_alike(leaves(eager), leaves(found[0])))
         changed = [
             i
             for i, (then, now) in enumerate(zip(before, inputs, strict=True))
@@ -125,7 +131,7 @@ class _Comparison:
             return None if outputs is None else all_of(outputs, values)
 
         expected, actual = all_of(eager, inputs), all_of(result, args)
-        truth = None if precise is None else all_of(precise, wide)
+        truth = None if precise is None else all_of(*precise)
         if drawn and truth is not None and not roughly_alike(expected, truth):
             truth = None  # it has drawn other random numbers
         mismatch = compare(expected, actual, truth, tolerance=self.checker.tolerance)
@@ -166,9 +172,13 @@ class _Comparison:
             compiled = self._gradients(run, clone_inputs(before), state, eager[1])
         if compiled is None:
             return None
-        wide = [_as(upcast(value), value) for value in before]
-        precise = self._gradients(self.eager, wide, state, [upcast(one) for one in eager[1]])
-        known = None if precise is None else precise[0]
+
+        def exact() -> list[torch.Tensor | None] | None:
+            wide = [_as(upcast(value), value) for value in before]
+            found = self._gradients(self.eager, wide, state, [upcast(one) for one in eager[1]])
+            return None if found is None else found[0]
+
+        known = in_double(exact, lambda found: roughly_alike(eager[0], found))
         if drawn and known is not None and not roughly_alike(eager[0], known):
             known = None
 

@@ -154,17 +154,17 @@ def forget_backends(module: str) -> None:
         getattr(registry, "_BACKENDS", {}).pop(name, None)
 
 
-def with_arguments(
-    change: Callable[[Any, Sequence[Any]], Sequence[Any]],
+def dispatching(
+    call: Callable[[Any, Sequence[Any], Mapping[str, Any]], Any],
 ) -> contextlib.AbstractContextManager[Any]:
-    """Each ATen operator that is called inside gets the positional arguments that `change` makes
-    of the operator and its own. `torch.utils._python_dispatch.TorchDispatchMode`, 2.0 and newer."""
+    """Each ATen operator that is called inside, with its arguments, is `call`ed instead.
+    `torch.utils._python_dispatch.TorchDispatchMode`, 2.0 and newer."""
     module: Any = importlib.import_module("torch.utils._python_dispatch")
 
     def dispatched(mode: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*change(func, args), **(kwargs or {}))
+        return call(func, args, kwargs or {})
 
-    mode = type("Changing", (module.TorchDispatchMode,), {"__torch_dispatch__": dispatched})
+    mode = type("Calling", (module.TorchDispatchMode,), {"__torch_dispatch__": dispatched})
     return cast(contextlib.AbstractContextManager[Any], mode())
 
 

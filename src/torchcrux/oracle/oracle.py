@@ -74,7 +74,7 @@ class Oracle:
     patience: Patience = field(init=False)
     _stems: list[str] = field(init=False)
     _adopted: bool = False
-    _first: Draft | None = None
+    _failing: Draft | None = None
     _left: int = 0
     _seen: Frequency = field(default_factory=lambda: Frequency(1, 1))
 
@@ -147,10 +147,8 @@ class Oracle:
                 tasks.append((key, text, self._task(draft, text, data)))
         judged, repeated = self._judged_beside(tasks)
         for (key, _, task), answer in zip(tasks, judged, strict=True):
-            if self.repeats and answer.verdict is Verdict.SAME:
-                draft = drafts[waiting[key][0]]
-                assert draft is not None
-                self._first, self._left, self.repeats = draft, self.repeats, 0
+            if answer.verdict is Verdict.SAME:
+                self._failed(drafts[waiting[key][0]])
             if answer.verdict is Verdict.BROKEN:
                 self.broken.append(answer)
             elif answer.seconds:  # it has ended by itself
@@ -241,10 +239,18 @@ class Oracle:
         if answer.verdict is not Verdict.BROKEN and self.journal.get(key) != known:
             self.journal.record(key, known)
 
+    def _failed(self, draft: Draft | None) -> None:
+        """What failed is repeated from here on; the smaller, the sooner that is done."""
+        assert draft is not None
+        if self.repeats:
+            self._failing, self._left, self.repeats = draft, self.repeats, 0
+        elif self._left and self._failing is not None:
+            self._failing = min(self._failing, draft, key=lambda one: one.program.operations)
+
     def _judged_beside(
         self, tasks: Sequence[tuple[str, str, Task]]
     ) -> tuple[list[Answer], Flaky | None]:
-        """The answers; and beside them whether the first failure comes again."""
+        """The answers; and beside them whether a failure comes again."""
         asked = [(text, task) for _, text, task in tasks]
         spare = -len(tasks) % self.pool.jobs or int(self.pool.jobs == 1)
         if not (self._left and tasks and spare):
@@ -254,8 +260,8 @@ class Oracle:
     def _repeated(
         self, asked: Sequence[tuple[str, Task]], most: int
     ) -> tuple[list[Answer], Flaky | None]:
-        """The answers; and what `most` repetitions of the first failure beside them say of it."""
-        draft, count = self._first, min(self._left, most)
+        """The answers; and what `most` repetitions of a failure beside them say of it."""
+        draft, count = self._failing, min(self._left, most)
         assert draft is not None
         self._left -= count
         text = self.text(draft)
@@ -266,7 +272,7 @@ class Oracle:
         return answers[: len(asked)], None if failed == count else Flaky(draft, self._seen)
 
     def settle(self) -> None:
-        """Repeat the first failure as often as that is left to do. Raises Flaky."""
+        """Repeat what failed as often as that is left to do. Raises Flaky."""
         if self._left:
             _, repeated = self._repeated([], self._left)
             if repeated is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from torchcrux import global_flags
-from torchcrux.oracle._torch import with_arguments
+from torchcrux.oracle._torch import dispatching
 
 FRACTION = 23
 """Bits of a float32's fraction."""
@@ -30,6 +30,9 @@ def short_products(bits: Mapping[str, int]) -> AbstractContextManager[Any]:
     """Operands of products lose the bits that they may lose. `bits` are as of
     `global_flags.product_bits`."""
 
+    def called(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return func(*shortened(func, args), **kwargs)
+
     def shortened(func: Any, args: Sequence[Any]) -> Sequence[Any]:
         name = func.overloadpacket.__name__.strip("_").removesuffix("_backward")
         left = bits.get(_kind(name))
@@ -40,7 +43,7 @@ def short_products(bits: Mapping[str, int]) -> AbstractContextManager[Any]:
         known = zip(names, args, strict=False)
         return [value if name == summand else _shortened(value, left) for name, value in known]
 
-    return with_arguments(shortened)
+    return dispatching(called)
 
 
 def coarse(run: Callable[[], Sequence[Any] | None], values: Iterable[Any]) -> Sequence[Any] | None:
