@@ -206,6 +206,17 @@ CASES = {
         """,
         ["torch._inductor.config.post_grad_custom_pre_pass = no_relu", "LIMIT = 1"],
     ),
+    "an option whose value is a function": (
+        """
+        def no_relu(graph):
+            if any("relu" in str(node.target) for node in graph.nodes):
+                raise RejectedError("too many")
+
+        options = {"post_grad_custom_pre_pass": no_relu, "epilogue_fusion": False}
+        torch.compile(lambda x: torch.relu(x.sin() * 2).sum(), options=options)(torch.randn(4))
+        """,
+        ["torch._inductor.config.post_grad_custom_pre_pass = no_relu"],
+    ),
 }
 
 

@@ -46,10 +46,12 @@ def surroundings(output_graph: Any, *, inference: bool) -> Surroundings:
     backend, obstacle = backend_of(arguments.name, arguments.function)
     if obstacle:
         notes.append(obstacle)
-    options = []
+    options, config = [], _config(arguments, notes)
     for key, value in arguments.options.items():
         if is_literal(value):
             options.append((key, value))
+        elif arguments.name == "inductor":  # whose options are configuration values for one call
+            config += _stated(INDUCTOR_CONFIG, key.replace("-", "_"), value, notes)
         else:
             notes.append(f"The option {key} has a value that cannot be written down: {value!r}.")
     context = Context(
@@ -62,7 +64,7 @@ def surroundings(output_graph: Any, *, inference: bool) -> Surroundings:
         inference=inference,
         around=_autocast(),
         setup=_setup(),
-        config=(*changed_rules(notes), *_config(arguments, notes)),
+        config=(*changed_rules(notes), *config),
     )
     return Surroundings(context, tuple(notes))
 
@@ -98,7 +100,7 @@ def _setup() -> tuple[str, ...]:
     return (*lines, *global_flags.statements())
 
 
-def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, ...]:
+def _config(arguments: _torch.CompileArguments, notes: list[str]) -> list[str]:
     """Statements for the configuration values that differ from their defaults."""
     lines = []
     for name in _torch.CONFIG_MODULES:
@@ -112,17 +114,22 @@ def _config(arguments: _torch.CompileArguments, notes: list[str]) -> tuple[str, 
                 continue
             if name == INDUCTOR_CONFIG and key in arguments.options:
                 continue
-            if is_literal(value):
-                text = quoted(value) if isinstance(value, str) else repr(value)
-                lines.append(f"{name}.{key} = {text}")
-                continue
-            expressions = Expressions(installed)
-            try:
-                text = expressions.of(value)
-                lines.append(f"{expressions.text()}\n\n{name}.{key} = {text}")
-            except (Inexpressible, OSError, SyntaxError) as reason:
-                notes.append(f"{name}.{key} cannot be written down: {reason}.")
-    return tuple(lines)
+            lines += _stated(name, key, value, notes)
+    return lines
+
+
+def _stated(module: str, key: str, value: Any, notes: list[str]) -> list[str]:
+    """A statement that sets a configuration value, with what it needs; none where that cannot be
+    written down."""
+    if is_literal(value):
+        return [f"{module}.{key} = {quoted(value) if isinstance(value, str) else repr(value)}"]
+    expressions = Expressions(installed)
+    try:
+        text = expressions.of(value)
+        return [f"{expressions.text()}\n\n{module}.{key} = {text}"]
+    except (Inexpressible, OSError, SyntaxError) as reason:
+        notes.append(f"{module}.{key} cannot be written down: {reason}.")
+        return []
 
 
 def is_literal(value: Any) -> bool:
