@@ -145,7 +145,7 @@ class Oracle:
                 waiting[key] = [i]
                 largest[key] = draft.program.operations
                 tasks.append((key, text, self._task(draft, text, data)))
-        judged, repeated = self._judged_beside(tasks)
+        judged, repeated = self._judged_beside(tasks, max(largest.values(), default=0))
         for (key, _, task), answer in zip(tasks, judged, strict=True):
             if answer.verdict is Verdict.SAME:
                 self._failed(drafts[waiting[key][0]])
@@ -248,12 +248,14 @@ class Oracle:
             self._failing = min(self._failing, draft, key=lambda one: one.program.operations)
 
     def _judged_beside(
-        self, tasks: Sequence[tuple[str, str, Task]]
+        self, tasks: Sequence[tuple[str, str, Task]], largest: int
     ) -> tuple[list[Answer], Flaky | None]:
-        """The answers; and beside them whether a failure comes again."""
+        """The answers; and beside them whether a failure comes again, where that is no larger than
+        what is asked: it would take longer."""
         asked = [(text, task) for _, text, task in tasks]
         spare = -len(tasks) % self.pool.jobs or int(self.pool.jobs == 1)
-        if not (self._left and tasks and spare):
+        small = self._failing is not None and self._failing.program.operations <= largest
+        if not (self._left and tasks and spare and small):
             return self._judged(asked, [(key, task) for key, _, task in tasks]), None
         return self._repeated(asked, spare)
 
