@@ -36,8 +36,9 @@ def skip_guard_profiling() -> None:
 
 
 def _small(x: torch.Tensor) -> torch.Tensor:
-    # Dynamo imports more for a function of Python's than for an operator.
-    return nn.functional.silu(x + 1).sum()
+    # Dynamo imports more for a function of Python's than for an operator, and Inductor simplifies
+    # the indices of what is not read in order, for which sympy imports its physics.
+    return nn.functional.silu(x.t() + 1).sum()
 
 
 def compile_once(backend: str = "aot_eager") -> None:
