@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from quality_kit import calls, draft, minimal, shape
 
-from torchcrux.program.ir import Value
+from torchcrux.program.ir import Ref, Value
 from torchcrux.program.spec import Tensor
 
 F = "torch.nn.functional"
@@ -169,6 +169,30 @@ def test_an_operation_in_the_middle_is_bypassed():
     assert reduced.function == ["return torch.cos(torch.sin(x))"]
 
 
+def test_a_view_of_a_shared_input_is_bypassed():
+    start = draft(
+        {"x": (3,), "y": (3, 2)},
+        [("a", "torch.sin", ["%x"]), ("b", "torch.unsqueeze", ["%x", 1]),
+         ("c", "torch.mul", ["%y", "%b"])],
+        outputs=["a", "c"],
+    )  # fmt: skip
+
+    def fails(p):
+        """A sine and a product of the same values."""
+        same = {node.name: node.name for node in p.inputs}
+        for node in calls(p, "unsqueeze"):
+            same[node.name] = same.get(*node.references(), node.name)
+        of_sine = {same.get(name) for node in calls(p, "sin") for name in node.references()}
+        return any(
+            same.get(name, node) in of_sine
+            for node in calls(p, "mul")
+            for name in node.references()
+        )
+
+    reduced = minimal(start, fails)
+    assert "unsqueeze" not in " ".join(reduced.function)
+
+
 def test_a_seed_only_where_the_numbers_matter():
     start = draft({"x": (3,)}, [("y", "torch.sin", ["%x"])])
     reduced = minimal(
@@ -228,3 +252,30 @@ def test_a_size_that_only_a_call_has_is_the_smallest_that_fails():
     reduced = minimal(start, fails)
     assert reduced.function == ["return torch.arange(17)"]
     assert reduced.necessary["torch.arange(16) instead of torch.arange(17)"] == "passes"
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("float32", float), ("int64", int), ("bool", bool)])
+def test_an_input_of_one_value_becomes_a_number(dtype, kind):
+    start = draft(
+        {"m": Tensor((3,), "bool"), "x": Tensor((3,), dtype), "y": Tensor((3,), dtype)},
+        [("c", "torch.where", ["%m", "%x", "%y"])],
+    )
+
+    def fails(p):
+        """Operands that are not the same."""
+        operands = [
+            [one for one in node.args if isinstance(one, Ref)] for node in calls(p, "where")
+        ]
+        used = [[one.name for one in listed] for listed in operands]
+        return any(len(names) == len({*names}) > 1 for names in used)
+
+    (call,) = minimal(start, fails).program.calls
+    assert len({*call.references()}) == 2
+    assert [type(arg) for arg in call.args if not isinstance(arg, Ref)] == [kind]
+
+
+def test_an_input_that_must_be_a_tensor_stays_one():
+    start = draft({"x": (3, 3), "y": (3, 3)}, [("c", "torch.matmul", ["%x", "%y"])])
+    reduced = minimal(start, lambda p: bool(p.calls) and len({*p.calls[-1].references()}) == 2)
+    assert reduced.function == ["return x @ y"]
+    assert "0 in the place" not in " ".join(reduced.necessary)

@@ -23,6 +23,7 @@ from torchcrux.passes.in_place import NewValue
 from torchcrux.passes.inlining import Inline
 from torchcrux.passes.inside import InBody
 from torchcrux.passes.layouts import AUTOGRAD_FUNCTION
+from torchcrux.passes.numbers import AsNumber
 from torchcrux.passes.outputs import DropOutput, ReturnInput, ReturnWritten
 from torchcrux.passes.parts import Part
 from torchcrux.passes.results import Bare, DropOutcome, DropResult, DropSaved
@@ -47,7 +48,7 @@ _AS_WRITTEN = {
 
 _ASSIGNED = re.compile(r"^ *(\w+) = ", re.MULTILINE)
 _STRUCTURE = (
-    *(CutCall, ReplaceNode, Inline, ReplaceInside, DropOperand, SameOperand, Respell),
+    *(CutCall, ReplaceNode, AsNumber, Inline, ReplaceInside, DropOperand, SameOperand, Respell),
     *(DropOutput, ReturnInput, ReturnWritten, DropResult, DropOutcome, DropSaved, Bare),
 )
 

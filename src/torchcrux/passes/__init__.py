@@ -22,6 +22,7 @@ from torchcrux.passes.inputs import (
     RandomValues,
 )
 from torchcrux.passes.inside import NESTED, PLAIN
+from torchcrux.passes.numbers import NumberInputs
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
 from torchcrux.passes.rank import Dimensions
@@ -74,6 +75,7 @@ ALL: tuple[Pass, ...] = (
     PlainValues(),
     PlainValues(swapped=True),
     NumberedValues(),
+    NumberInputs(),
     Bypass(),  # mostly refused: asked last, what it is told holds for the certificate too
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -38,21 +39,24 @@ class ReplaceNode:
 class Bypass(TriedFirst):
     """An operation in the middle that cannot be cut, since what it computes matters, may do
     without being computed all the same. Where something is written in place, neither can a view of
-    an input be cut: only the input itself shares memory as the view does."""
+    an input be cut: only the input itself shares memory as the view does. Nor where the input has
+    another use, and it matters that both are of the same values."""
 
     name = "bypass"
-    summary = "an operation is replaced by an operand of the same shape and dtype"
+    summary = "an operation is replaced by an operand of the same dtype and shape, but for ones"
     example = "y = torch.sigmoid(x); return y + 1  ->  return x + 1"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
-        used = {name for node in draft.program.calls for name in node.references()}
+        used = Counter(name for node in draft.program.calls for name in {*node.references()})
         in_place = any(writes(node) for node in draft.program.calls)
         for node in draft.program.calls:
             if node.name not in used:
                 continue  # without it is as good as cut
             for name in node.references():
                 operand = draft.program.by_name[name]
-                if (in_place or operand.op is not Op.INPUT) and alike(node, operand):
+                shared = used[name] > 1
+                inside = in_place or shared or operand.op is not Op.INPUT
+                if inside and _alike_but_for_ones(node, operand):
                     yield ReplaceNode(node.name, name, f"without {node.name}, {name} instead")
                     break
 
@@ -107,4 +111,15 @@ def alike(node: Node, operand: Node) -> bool:
         isinstance(one, Tensor)
         and isinstance(other, Tensor)
         and (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    )
+
+
+def _alike_but_for_ones(node: Node, operand: Node) -> bool:
+    """Whether dimensions of size 1 are all that sets the two apart."""
+    one, other = node.spec, operand.spec
+    return (
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and (one.dtype, one.device) == (other.dtype, other.device)
+        and [size for size in one.shape if size != 1] == [size for size in other.shape if size != 1]
     )
