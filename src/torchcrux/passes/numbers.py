@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
@@ -46,16 +47,20 @@ class NumberInputs(TriedFirst):
     example = "f(x, y): torch.where(x > 0, x, y)  ->  f(x): torch.where(x > 0, x, 0.0)"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
+        tensors = {node.name for node in draft.program.nodes if isinstance(node.spec, Tensor)}
         for node in draft.program.inputs:
             number = _number(node)
             users = [one for one in draft.program.calls if node.name in one.references()]
-            if number is not None and all(map(_is_for_others, users)):
+            others = tensors - {node.name}
+            if number is not None and all(_has_others(one, others) for one in users):
                 yield AsNumber(node.name, number)
 
 
-def _is_for_others(node: Node) -> bool:
-    """Whether a call has other tensors, and is of no functions: what those choose by is traced."""
-    return len({*node.references()}) > 1 and not any(isinstance(arg, Body) for arg in node.args)
+def _has_others(node: Node, tensors: AbstractSet[str]) -> bool:
+    """Whether a call has one of `tensors`, and no functions: what those choose by is traced."""
+    return not tensors.isdisjoint(node.references()) and not any(
+        isinstance(arg, Body) for arg in node.args
+    )
 
 
 def _number(node: Node) -> float | None:
