@@ -22,6 +22,7 @@ from torchcrux.forms import formed, forms, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
 from torchcrux.leads import leads, likely
 from torchcrux.oracle.answer import Answer
+from torchcrux.oracle.divergence import LARGE
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
@@ -34,9 +35,6 @@ from torchcrux.program.ir import Value
 
 FEWEST_FOR_PARTS = 8
 """Operations below which the first round has asked about all parts that are worth it."""
-
-FEWEST_TO_NARROW = 32
-"""Operations below which all values are looked at, at once."""
 
 
 class Stopped(Exception):
@@ -168,12 +166,8 @@ class Reducer:
             search = merge(level.size, hints=hints, likely=likely(base.program, hints))
             cheap = cheap_rounds(level.size, hints)
             try:
-                return (
-                    level.candidate(
-                        self._search(search, level.candidate, cheap, verified=narrowed is not None)
-                    )
-                    or base
-                )
+                mask = self._search(search, level.candidate, cheap, verified=narrowed is not None)
+                return level.candidate(mask) or base
             except DoesNotFail as refused:
                 instead = refused.answer
                 if self._adopts(instead):
@@ -189,7 +183,7 @@ class Reducer:
     def _narrowed(self, level: CutLevel) -> Draft | None:
         """The smallest of some windows that fails, where numbers are wrong: to look at each value
         of it costs less than at those of all."""
-        if self.only_hints or not self.oracle.has_suspects or level.size < FEWEST_TO_NARROW:
+        if self.only_hints or not self.oracle.has_suspects or level.size < LARGE:
             return None
         keeps = likely_windows(level.size, likely(level.draft.program, ()))[:AT_ONCE]
         drafts = [level.candidate(everything(level.size) & ~keep) for keep in keeps]
