@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from quality_kit import calls, draft, minimal, shape
 
+from torchcrux.passes.numbers import NumberInputs
 from torchcrux.program.ir import Ref, Value
 from torchcrux.program.spec import Tensor
 
@@ -272,6 +275,15 @@ def test_an_input_of_one_value_becomes_a_number(dtype, kind):
     (call,) = minimal(start, fails).program.calls
     assert len({*call.references()}) == 2
     assert [type(arg) for arg in call.args if not isinstance(arg, Ref)] == [kind]
+
+
+def test_numbers_leave_a_call_a_tensor():
+    start = draft({"x": (1,), "y": (1,)}, [("c", "torch.add", ["%x", "%y"])])
+    ones = [replace(node, value=Value.ONES) for node in start.program.inputs]
+    start = start.with_nodes(**{node.name: node for node in ones})
+    first, second = NumberInputs().edits(start)
+    assert second.apply(first.apply(start)) == first.apply(start)
+    assert second.apply(start) != start
 
 
 def test_an_input_that_must_be_a_tensor_stays_one():

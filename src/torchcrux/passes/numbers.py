@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from torchcrux.passes.base import Draft, Edit
@@ -24,7 +23,7 @@ class AsNumber:
 
     def apply(self, draft: Draft) -> Draft:
         program = draft.program
-        if self.name not in program.by_name or self.name in program.outputs:
+        if not _is_beside_tensors(self.name, program):  # as it may be after another edit
             return draft
         nodes = tuple(
             node
@@ -40,26 +39,28 @@ class AsNumber:
 
 
 class NumberInputs(TriedFirst):
-    """A tensor of nothing but zeros or ones may be there for a number, beside other tensors."""
+    """A tensor of which all elements are the same may be there for a number, beside others."""
 
     name = "number-inputs"
-    summary = "an input that is all zeros or all ones becomes a number"
+    summary = "an input of which all elements are the same becomes a number"
     example = "f(x, y): torch.where(x > 0, x, y)  ->  f(x): torch.where(x > 0, x, 0.0)"
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
-        tensors = {node.name for node in draft.program.nodes if isinstance(node.spec, Tensor)}
         for node in draft.program.inputs:
             number = _number(node)
-            users = [one for one in draft.program.calls if node.name in one.references()]
-            others = tensors - {node.name}
-            if number is not None and all(_has_others(one, others) for one in users):
+            if number is not None and _is_beside_tensors(node.name, draft.program):
                 yield AsNumber(node.name, number)
 
 
-def _has_others(node: Node, tensors: AbstractSet[str]) -> bool:
-    """Whether a call has one of `tensors`, and no functions: what those choose by is traced."""
-    return not tensors.isdisjoint(node.references()) and not any(
-        isinstance(arg, Body) for arg in node.args
+def _is_beside_tensors(name: str, program: Program) -> bool:
+    """Whether only calls use the input, each of which has another tensor and no functions: what
+    those choose by is traced."""
+    tensors = {node.name for node in program.nodes if isinstance(node.spec, Tensor)} - {name}
+    users = [node for node in program.calls if name in node.references()]
+    return name not in program.outputs and all(
+        not tensors.isdisjoint(node.references())
+        and not any(isinstance(arg, Body) for arg in node.args)
+        for node in users
     )
 
 
