@@ -56,3 +56,7 @@ def test_a_few_do_not_spoil_the_result(case, tmp_path, monkeypatch):
     assert result.status == "reduced"
     assert result.verified_runs == 1
     assert (result.broken, result.minimal) == (2, False)
+    assert result.message.startswith(
+        "It is not shown to be minimal: 2 questions failed on our side"
+    )
+    assert "a fault of the printer" in result.message
