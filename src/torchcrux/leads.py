@@ -35,7 +35,7 @@ def around(program: Program, numbers: Sequence[int], depth: int) -> int:
     """Some calls, what computes their operands up to so many steps back, and what uses them."""
     at = {node.name: i for i, node in enumerate(program.calls)}
     names = {program.calls[i].name for i in numbers}
-    using = (i for i, node in enumerate(program.calls) if names & {*node.references()})
+    using = (i for i, node in enumerate(program.calls) if not names.isdisjoint(node.references()))
     last = {*numbers}
     found = last.union(using)
     for _ in range(depth):

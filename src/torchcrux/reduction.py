@@ -237,6 +237,8 @@ class Reducer:
     def _suspected(self, draft: Draft, *, at_first: bool = False) -> tuple[int, ...]:
         """Where numbers go wrong first; and that with what it takes."""
         names = self.oracle.suspects(draft, at_first=at_first)
+        if not names:
+            return ()
         at = {node.name: 1 << i for i, node in enumerate(draft.program.calls)}
         takes = {one for name in names for one in draft.program.by_name[name].references()}
         wider = sum(at[one] for one in takes.union(names) if one in at)

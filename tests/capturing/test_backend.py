@@ -92,6 +92,31 @@ def my_backend(gm, inputs):
         ["class Failure", "# counts the nodes", '"word"', "@register"],
         ["UNUSED", "unrelated", "deque", "torch.compile", "import os"],
     ),
+    "data instead of what it was computed from": (
+        """
+import hashlib, os, random, torch
+
+DRAWN = sorted(random.sample(range(50), 3))
+LAST: int = DRAWN[-1]
+SEEN = []
+for one in DRAWN:
+    SEEN.append(one)
+HOME = os.path.join(os.getcwd(), "cache")
+CODE = hashlib.sha256(HOME.encode()).digest()
+CALLS = 2 - 1
+LIMIT = 3
+
+def my_backend(gm, inputs):
+    global CALLS
+    CALLS += 1
+    if DRAWN == SEEN and LAST > LIMIT - 2 and len(CODE) == 32 and HOME.endswith("cache"):
+        raise RuntimeError(f"boom{CALLS - 1}")
+"""
+        + USE.format("my_backend"),
+        "my_backend",
+        ["CALLS = 2 - 1\n", "LIMIT = 3\n", "SEEN = [", "HOME = os.path.join(os.getcwd()"],
+        ["random", "for one in", "LAST: int", "hashlib"],
+    ),
     "a closure": (
         """
 import torch

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-import math
 import sys
 import textwrap
 import types
@@ -18,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from torchcrux import _torch
+from torchcrux.capturing.constants import is_plain
 from torchcrux.capturing.slicing import Slices
 
 _DEFINITIONS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
@@ -59,7 +59,7 @@ class Expressions:
 
     def of(self, value: Any) -> str:
         """The expression for `value`. Raises Inexpressible."""
-        if _is_plain(value):
+        if is_plain(value):
             return repr(value)
         if type(value) is float:
             return f'float("{value}")'
@@ -159,7 +159,7 @@ class Expressions:
         return all(
             isinstance(known.get(one), _DEFINITIONS)
             or (
-                (_is_plain(known.get(one)) or self._is_constant(module, one, known.get(one)))
+                (is_plain(known.get(one)) or self._is_constant(module, one, known.get(one)))
                 and self._is_made_of_definitions(module, one, (*above, name))
             )
             for one in used
@@ -232,12 +232,6 @@ def _has_constructor(cls: type) -> bool:
 def _variables(module: Any) -> list[tuple[str, Any]]:
     """The variables of a module, none for whatever else lies in `sys.modules`."""
     return [*vars(module).items()] if isinstance(module, types.ModuleType) else []
-
-
-def _is_plain(value: Any) -> bool:
-    if type(value) is float:
-        return math.isfinite(value)
-    return value is None or value is ... or type(value) in (bool, int, str, bytes)
 
 
 def _definition(function: types.FunctionType) -> ast.FunctionDef | ast.Lambda:

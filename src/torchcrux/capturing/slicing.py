@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torchcrux.capturing.constants import constant
+from torchcrux.emit.layout import folded
+
 
 @dataclass
 class _Statement:
@@ -69,6 +72,11 @@ class Slices:
             for i, s in enumerate(known.statements)
             if name in s.changes and not self._foreign(s.node, module)
         ]
+        written = None if changing else self._constant(known, module, name, binding)
+        if written is not None:
+            known.chosen.add(binding[0])
+            known.replaced[binding[0]] = written
+            return True
         imported = all(_is_import(known.statements[i].node) for i in binding)
         for i in sorted({*binding, *(() if imported else changing)}):
             self._choose(known, i, name)
@@ -117,6 +125,19 @@ class Slices:
             if isinstance(node, ast.stmt) and node is not definition
         )
 
+    def _constant(
+        self, known: _Module, module: types.ModuleType, name: str, binding: Sequence[int]
+    ) -> list[str] | None:
+        """The lines that give `name` its value, where they replace the one statement that does."""
+        if len(binding) != 1 or name not in vars(module):
+            return None
+        statement = known.statements[binding[0]]
+        alone = statement.uses.isdisjoint(vars(module))
+        written = constant(name, statement.node, vars(module)[name], alone=alone)
+        if written is None or self.changed_inside(module, name):
+            return None
+        return ["\n".join(folded([written]))]
+
     def names(self) -> set[str]:
         """All names that the slices bind."""
         return {
@@ -133,9 +154,9 @@ class Slices:
         for module in self._modules.values():
             for i in sorted(module.chosen):
                 statement = module.statements[i]
-                if i in module.replaced:
+                if i in module.replaced and _is_import(statement.node):
                     continue
-                text = ast.unparse(statement.node)
+                text = "".join(module.replaced.get(i, ())) or ast.unparse(statement.node)
                 for name in statement.binds & module.needed:
                     owner, other = seen.setdefault(name, (module.name, text))
                     if owner != module.name and other != text:

@@ -16,8 +16,8 @@ from typing import Any
 from torchcrux.emit.calls import argument, expression, rebinds, statement
 from torchcrux.program.ir import Node, Program
 
-LONG = 1000
-"""Calls; printing fewer takes less than a twentieth of a second."""
+LONG = 500
+"""Calls; printing fewer takes less than a fortieth of a second."""
 _LONG, _LINE = "long", "line"
 
 
