@@ -78,3 +78,19 @@ def test_other_sizes_before_come_after_the_call_alone():
         ((), None),
     ]
     assert Form.LATER not in forms(failure(Kind.COMPILE_ERROR), captured)
+
+
+def test_a_module_comes_after_all_that_takes_arguments():
+    captured = draft(calls=2)
+    x, y = captured.program.nodes
+    mine = replace(x, target="L_self_modules_norm_buffers_mean_")
+    owning = replace(captured, program=Program((mine, y), ("y",)))
+    wrong, error = failure(Kind.ACCURACY), failure(Kind.COMPILE_ERROR)
+    assert forms(wrong, owning) == (*forms(wrong, captured), Form.MODULE, Form.UPDATED)
+    assert forms(error, owning) == (*forms(error, captured), Form.MODULE)
+    contexts = [formed(owning, form, wrong).context for form in forms(wrong, owning)]
+    assert [(one.module, one.updated) for one in contexts[-3:]] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]

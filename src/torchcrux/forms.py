@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
+from torchcrux.emit.modules import owns
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.passes import Draft, Edit
 from torchcrux.passes.context import PlainContext
@@ -33,6 +34,8 @@ class Form(Enum):
     CALLED_AGAIN = "called again"
     CALLED_ANEW = "called again, with new random values at each call"
     COMPILED_AGAIN = "compiled again"
+    MODULE = "parameters and buffers of a module"
+    UPDATED = "a module that is updated between two calls"
 
     @property
     def stored(self) -> bool:
@@ -43,6 +46,8 @@ class Form(Enum):
             Form.LATER,
             Form.THIRD,
             Form.CALLED_AGAIN,
+            Form.MODULE,
+            Form.UPDATED,
         )
 
     @property
@@ -70,6 +75,8 @@ def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[F
         found += (Form.CALLED_AGAIN, Form.CALLED_ANEW)
     if context.compilations > 1 and failure.kind in (Kind.COMPILE_ERROR, Kind.RUNTIME_ERROR):
         found += (Form.COMPILED_AGAIN,)
+    if owns(captured.program):
+        found += (Form.MODULE,) if compiles else (Form.MODULE, Form.UPDATED)
     return found
 
 
@@ -90,6 +97,8 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         anew=form is Form.CALLED_ANEW,
         earlier=_earlier(context, form),
         compilations=compilations if form is Form.COMPILED_AGAIN else 1,
+        module=form in (Form.MODULE, Form.UPDATED),
+        updated=form is Form.UPDATED,
         equal_nan=failure.kind is Kind.ACCURACY,
         changes=failure.kind is Kind.ACCURACY,
     )

@@ -116,3 +116,84 @@ def test_a_failure_where_only_some_sizes_are_symbols(reduced):
     assert "dynamic=" not in result.text
     changes = [change for change, *_ in result.necessary]
     assert "without calls of other sizes before it" in changes, changes
+
+
+FOLDED = """
+import torch
+
+def backend(gm, inputs):
+    inside = {}
+    for node, value in zip(gm.graph.nodes, inputs):
+        if "_%s_" in node.target:
+            inside[node] = value.clone()
+    for node in [*gm.graph.nodes]:
+        if node.op == "call_function" and {*node.all_input_nodes} <= {*inside}:
+            inside[node] = node.target(*(inside.get(arg, arg) for arg in node.args))
+            gm.register_buffer(f"folded_{len(inside)}", inside[node].detach() + %s)
+            with gm.graph.inserting_after(node):
+                node.replace_all_uses_with(gm.graph.get_attr(f"folded_{len(inside)}"))
+    gm.recompile()
+    return gm.forward
+
+class Scaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.full((3,), 2.0))
+        self.register_buffer("scale", torch.full((3,), 3.0))
+
+    def forward(self, x):
+        return (x + torch.sin(self.weight)) * torch.exp(self.scale)
+
+model = Scaled()
+compiled = torch.compile(model, backend=backend)
+x = torch.ones(3)
+for _ in range(2):
+    torch.testing.assert_close(compiled(x), model(x))
+    model.weight.data.add_(1)
+    model.scale.add_(1)
+"""
+UPDATED = """\
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("buffer", torch.ones(1))
+
+    def forward(self):
+        return torch.exp(self.buffer)
+
+
+f = Model()
+backend = torch.os.environ.get("TORCH_COMPILE_BACKEND") or backend
+compiled = torch.compile(f, backend=backend)
+compiled()
+f.buffer.mul_(2)
+torch.testing.assert_close(compiled(), f())
+"""
+HELD = """\
+        self.weight = torch.nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self):
+        return torch.sin(self.weight)
+
+
+f = Model()
+backend = torch.os.environ.get("TORCH_COMPILE_BACKEND") or backend
+torch.testing.assert_close(torch.compile(f, backend=backend)(), f())
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "end", "needed"),
+    [
+        (FOLDED % ("buffers", 0), UPDATED, "without an update of the module between two calls"),
+        (FOLDED % ("parameters", 1), HELD, "with arguments instead of parameters and buffers"),
+    ],
+    ids=["updated", "held"],
+)
+def test_what_fails_for_what_a_module_holds(script, end, needed, reduced):
+    _, result = reduced(script, "accuracy")
+    assert result.status == "reduced", result.message
+    assert result.minimal and result.operations.final == 1
+    assert end in result.text, result.text
+    changes = [change for change, *_ in result.necessary]
+    assert needed in changes, changes

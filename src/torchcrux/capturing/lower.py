@@ -103,7 +103,7 @@ class _Lowering:
         if isinstance(value, torch.Tensor):
             spec = self._described(value)
             self.tensors |= tensors_of(node.name, value, spec)
-            return Node(node.name, Op.INPUT, target=str(node.target), spec=spec)
+            return Node(node.name, Op.INPUT, target=_held(str(node.target), value), spec=spec)
         if isinstance(value, fx.GraphModule):
             lowering = _Lowering(inline_modules(value), self.spelling)
             inner = lowering.run(())
@@ -333,6 +333,15 @@ def tensors_of(
 _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ([^\n]*)\n\s*([^\n]*)')
 _SEGMENT = re.compile(r"\[['\"]?([^'\"\]]+)['\"]?\]")
+
+
+def _held(name: str, value: torch.Tensor) -> str:
+    """The name of what a graph holds, as Dynamo names what is passed and a module of the user's
+    holds. What tracing has made is nobody's."""
+    if name.rpartition(".")[2].startswith("_tensor_constant"):
+        return name
+    kind = "parameters" if isinstance(value, torch.nn.Parameter) else "buffers"
+    return f"L_self_{kind}_{name}"
 
 
 def _origin(node: fx.Node) -> Origin | None:

@@ -12,6 +12,7 @@ from torchcrux.emit.gradients import backward, gradients, several, weights
 from torchcrux.emit.inputs import factory
 from torchcrux.emit.layout import WIDTH
 from torchcrux.emit.memory import copied_with_views, sharing
+from torchcrux.emit.modules import owned, updates
 from torchcrux.emit.random import draws
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Backend, Context
@@ -47,8 +48,12 @@ def _backend(backend: Backend, module: str) -> str:
 
 def _call(context: Context, arguments: str) -> str:
     """What is compiled, called; it has a name if that is not the only call."""
-    compiled = "compiled" if context.calls > 1 or context.earlier else compiler(context)[1]
+    compiled = "compiled" if _is_called_before(context) else compiler(context)[1]
     return f"{compiled}({arguments})"
+
+
+def _is_called_before(context: Context) -> bool:
+    return bool(context.calls > 1 or context.earlier or context.updated)
 
 
 def plain_call(program: Program, context: Context, names: Mapping[str, str]) -> list[str]:
@@ -74,15 +79,20 @@ def repeated(
     calls: list[str],
     program: Program,
     context: Context,
+    names: Mapping[str, str],
     times: int = 1,
 ) -> tuple[list[str], list[str]]:
     """The lines that make the inputs, and `calls` in as many turns as the context asks for, behind
-    those with other sizes. Where that is `times` at least, all is compiled anew for each turn."""
+    those with other sizes, or before an update. Where that is `times` at least, all is compiled
+    anew for each turn."""
     if context.calls > 1:
         if context.anew:
             inputs, calls = [], [*inputs, *calls]
         calls = _turns(context.calls, calls)
-    if context.calls > 1 or context.earlier:
+    if context.updated:
+        call = f"compiled({arguments_of(program, names, written(program))})"
+        calls = [*enclosed(context, [call]), *updates(names, owned(program, context)), *calls]
+    if _is_called_before(context):
         calls = [f"compiled = {compiler(context)[1]}", *earlier(program, context), *calls]
     times = max(times, context.compilations)
     if times > 1:
@@ -100,7 +110,10 @@ def earlier(program: Program, context: Context) -> list[str]:
     lines = []
     for sizes in context.earlier:
         given = []
+        held = owned(program, context)
         for node in program.inputs:
+            if node in held:
+                continue
             floating = isinstance(node.spec, Tensor) and node.spec.is_floating
             value = Value.ONES if floating else Value.ZEROS
             other = replace(node, spec=sized(node.spec, dict(sizes)), value=value, elements=())
@@ -187,6 +200,7 @@ def compared_call(
                 again.get(node.name)
                 or (_copied(node, names[node.name]) if node.name in changed else names[node.name])
                 for node in program.inputs
+                if "." not in names[node.name]
             ]
             lines += [*copies, f"inputs = [{', '.join(texts)}]"]
         else:
@@ -222,10 +236,11 @@ def _gradient_calls(
 
 
 def arguments_of(program: Program, names: Mapping[str, str], cloned: Collection[str]) -> str:
-    """The inputs as arguments, those in `cloned` as copies."""
+    """The inputs as arguments, those in `cloned` as copies. What a module holds is none."""
     return ", ".join(
         _copied(node, names[node.name]) if node.name in cloned else names[node.name]
         for node in program.inputs
+        if "." not in names[node.name]
     )
 
 

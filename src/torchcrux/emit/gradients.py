@@ -37,11 +37,12 @@ def backward(program: Program, context: Context, result: str) -> str:
 
 def gradients(program: Program, context: Context, names: Mapping[str, str], result: str) -> str:
     """The expression for the gradients of `result`, an expression, with respect to all inputs that
-    require one."""
+    require one; those that a module holds come last."""
     leaves = _outputs(program)
     found = differentiable(program)
+    ordered = sorted(found.inputs, key=lambda node: "." in names[node.name])
     wanted = [
-        ("*" if isinstance(node.spec, Sequence) else "") + names[node.name] for node in found.inputs
+        ("*" if isinstance(node.spec, Sequence) else "") + names[node.name] for node in ordered
     ]
     of = wanted[0] if len(wanted) == 1 and wanted[0][0] != "*" else f"({', '.join(wanted)},)"
     of = of.replace(",)", ")") if len(wanted) > 1 else of

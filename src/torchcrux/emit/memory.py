@@ -47,7 +47,7 @@ def placed(program: Program, names: Mapping[str, str]) -> tuple[list[str], dict[
                     else _view(names[base.name], group, base, spec)
                 )
             continue
-        name = _unused(BASE, [*names.values(), *(line.partition(" = ")[0] for line in lines)])
+        name = unused(BASE, [*names.values(), *(line.partition(" = ")[0] for line in lines)])
         lines.append(f"{name} = {factory(whole)}")
         for node, spec in group:
             found[node.name] = _at(name, spec) + _rest(node, spec)
@@ -64,14 +64,14 @@ def copied_with_views(
     for group in sharing(program):
         base = base_of(group)
         if base is not None:
-            name = _unused(BASE, [*names.values(), *found.values()])
+            name = unused(BASE, [*names.values(), *found.values()])
             lines.append(f"{name} = {names[base.name]}.clone()")
             for node, spec in group:
                 found[node.name] = name if node is base else _view(name, group, base, spec)
     return lines, found
 
 
-def _unused(name: str, taken: Collection[str]) -> str:
+def unused(name: str, taken: Collection[str]) -> str:
     found, number = name, 1
     while found in taken:
         found, number = f"{name}_{number}", number + 1

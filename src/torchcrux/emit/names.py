@@ -69,8 +69,13 @@ def _input(node: Node) -> str:
         return "n"
     if isinstance(node.spec, Sequence):
         return "xs"
+    return role_of(node) or "x"
+
+
+def role_of(node: Node) -> str:
+    """What an input is to the module that owned it; empty if its name does not say."""
     role = _ROLE.search(node.name)
-    return role.group(1) if role else "x"
+    return role.group(1) if role else ""
 
 
 def _base(node: Node) -> str:

@@ -29,6 +29,7 @@ from torchcrux.emit.inlining import inlined
 from torchcrux.emit.inputs import factory, uses_random
 from torchcrux.emit.layout import folded
 from torchcrux.emit.memory import bases, placed
+from torchcrux.emit.modules import as_module, inside, named, owned
 from torchcrux.emit.names import variables
 from torchcrux.emit.registered import by_name, names_of
 from torchcrux.oracle.cost import Bound
@@ -64,20 +65,25 @@ def script(
 
     Raises emit.inputs.Unmakeable if an input cannot be made by a script.
     """
-    names = variables(program)
+    held = owned(program, context)
+    names = named(program, held)
     around = surroundings()
-    text = function(program, names, around)
+    text = function(program, inside(program, names, held), around)
     inputs, inner = _made(program, context, names)
+    if held:
+        text, inputs = as_module(text, inputs, program, names, held, _sources(context))
+        names = {**names, **{node.name: f"f.{names[node.name]}" for node in held}}
     random = any(uses_random(node) for node in program.inputs)
     if accuracy:
         backend, *calls = compared_call(program, context, names, attribute, tolerance)
     else:
         backend, *calls = plain_call(program, context, names)
     once = context.calls == context.compilations == times == 1
-    once = once and not (context.marked or context.earlier)
+    once = once and not (context.marked or context.earlier or context.updated)
     setup, defaults = _split_defaults(context)
     if once and not (accuracy or context.weighted or inner or bound or defaults):
-        inputs, calls = handed_over([names[node.name] for node in program.inputs], inputs, calls)
+        passed = [names[node.name] for node in program.inputs if node not in held]
+        inputs, calls = handed_over(passed, inputs, calls)
     calls = _with_inner(calls, inner)
     if context.synchronized:
         calls.append("torch.accelerator.synchronize()")
@@ -87,7 +93,7 @@ def script(
         module, calls = measured(
             calls, compiler(context)[1], bound, at_once=plain, on_device=on_device
         )
-    inputs, calls = repeated(inputs, calls, program, context, times)
+    inputs, calls = repeated(inputs, calls, program, context, names, times)
     if limit is not None:
         calls.insert(0, f"faulthandler.dump_traceback_later({limit:g}, exit=True)")
     body = [*inputs, *defaults, backend, *calls]
@@ -106,7 +112,7 @@ def script(
     for setting in context.config:
         more, statements = _split_imports(setting)
         imports += more
-        state += statements if len(statements) == 1 else ["", *statements, ""]
+        state += statements if len(statements) == 1 else ["", "", *statements, "", ""]
     state += setup
     if random or context.weighted:
         body.insert(0, "torch.manual_seed(0)")
@@ -203,6 +209,11 @@ def _environment(context: Context) -> list[str]:
         return []
     lines = [f"os.environ[{quoted(key)}] = {quoted(value)}" for key, value in context.environment]
     return ["import os", "", *lines, ""]
+
+
+def _sources(context: Context) -> str:
+    """All text of the user's that comes along."""
+    return "\n".join([context.backend.source, *(source for _, source in context.operators)])
 
 
 def _split_imports(source: str) -> tuple[list[str], list[str]]:

@@ -224,18 +224,22 @@ def unjustified(
     from torchcrux.oracle.undecided import decides, moved, settled
     from torchcrux.oracle.widening import in_double
 
+    pure, passed, held = _as_function(namespace)
+
     def function(*args: Any) -> Any:
         if draws:
             torch.manual_seed(0)  # as the script does
-        return namespace["f"](*args)
+        return pure(*args)
 
-    inputs = [namespace[name] for name in inspect.signature(namespace["f"]).parameters]
+    inputs = [*passed, *held]
     actual, expected = leaves(namespace["actual"]), leaves(namespace["expected"])
 
     def outputs_of(values: list[Any]) -> list[Any]:
         with torch.no_grad():
             outputs = leaves(function(*values))
-        return outputs if len(outputs) == len(actual) else [*outputs, *leaves(values)]
+        if len(outputs) == len(actual):
+            return outputs
+        return [*outputs, *leaves(values[: len(passed)])]
 
     def again(seed: int) -> list[Any] | None:
         try:
@@ -271,6 +275,24 @@ def unjustified(
             actual = settled(expected, actual, again)
             mismatch = compare(expected, actual, reference, rough=rough)
     return mismatch
+
+
+def _as_function(namespace: Mapping[str, Any]) -> tuple[Callable[..., Any], list[Any], list[Any]]:
+    """The function of a script, what it is passed, and what it holds, if it is a module: further
+    arguments of the function that is returned."""
+    import torch
+
+    f = namespace["f"]
+    if not isinstance(f, torch.nn.Module):
+        return f, [namespace[name] for name in inspect.signature(f).parameters], []
+    passed = [namespace[name] for name in inspect.signature(f.forward).parameters]
+    held = {**dict(f.named_parameters()), **dict(f.named_buffers())}
+
+    def function(*args: Any) -> Any:
+        given = dict(zip(held, args[len(passed) :], strict=True))
+        return torch.func.functional_call(f, given, args[: len(passed)])
+
+    return function, passed, [*held.values()]
 
 
 def _gradients(function: Any, inputs: list[Any], grad: Any) -> list[Any]:

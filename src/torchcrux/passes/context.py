@@ -75,6 +75,8 @@ _PLAIN = {
     "equal_nan": "without equal_nan=True",
     "changes": "comparing only what is returned",
     "synchronized": "without waiting for the accelerator",
+    "module": "with arguments instead of parameters and buffers",
+    "updated": "without an update of the module between two calls",
     "inference": "outside inference mode",
     "grad": "without no_grad",
 }

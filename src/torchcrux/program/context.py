@@ -36,7 +36,8 @@ class Context:
     `earlier` gives to symbols. With `marked`, dimensions of symbolic size are marked as
     dynamic one by one. With `equal_nan`, what is no number may stand where eager has none either;
     with `changes`, inputs that are written to are compared as well as what is returned. If
-    `synchronized`, the accelerator is waited for after the call.
+    `synchronized`, the accelerator is waited for after the call. With `module`, the parameters and
+    buffers among the inputs are those of a module; they are `updated` after a first call.
     """
 
     backend: Backend = field(default_factory=Backend)
@@ -57,6 +58,8 @@ class Context:
     equal_nan: bool = False
     changes: bool = False
     synchronized: bool = False
+    module: bool = False
+    updated: bool = False
     around: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     config: tuple[str, ...] = ()
