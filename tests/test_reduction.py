@@ -389,3 +389,46 @@ def test_a_difference_that_is_excused_is_not_said_to_pass():
         assert targets(reducer.run()) == ["torch.relu"]
         told.append(any(one.verdict is Verdict.PASSES for one in reducer.necessary))
     assert told == [True, False]
+
+
+class Ahead(FakeOracle):
+    """Has as many jobs as it is told, and asks ahead in those that are free."""
+
+    jobs = 4
+
+    def ask(self, drafts):
+        fresh = sum((one.program, one.context) not in self.asked for one in drafts if one)
+        beside = [*self.ahead(-fresh % self.jobs)] if fresh else []
+        for draft in beside:
+            self.asked[draft.program, draft.context] = (
+                Verdict.SAME if self.fails(draft) else Verdict.PASSES
+            )
+        return super().ask(drafts)
+
+
+def test_passes_to_come_are_asked_beside_and_nothing_is_found_otherwise():
+    odd = Tensor((4, 3), dtype="float64", strides=(1, 4), requires_grad=True)
+
+    def fails(draft):
+        return keeps("torch.relu", "torch.tanh")(draft) and draft.program.inputs[0].spec == odd
+
+    start = chain(12, c3="torch.relu", c9="torch.tanh")
+    nodes = [replace(node, spec=odd) for node in start.program.nodes]
+    start = Draft(replace(start.program, nodes=tuple(nodes)), Context(backward=True))
+    finals, fresh = [], []
+    for oracle in (FakeOracle(fails), Ahead(fails)):
+        counts = []
+        ask = oracle.ask
+
+        def counted(drafts, ask=ask, oracle=oracle, counts=counts):
+            before = len(oracle.asked)
+            answers = ask(drafts)
+            counts.append(len(oracle.asked) - before)
+            return answers
+
+        oracle.ask = counted
+        reducer = Reducer(oracle, start, on_best=lambda *found: None)
+        finals.append(reducer.run())
+        fresh.append(sum(map(bool, counts)))
+    assert finals[0] == finals[1]
+    assert fresh == [24, 21]  # rounds in which anything was new

@@ -7,10 +7,12 @@ and round, until a whole round changes nothing. The answers of that last round a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import cast
+from itertools import islice
+from typing import TypeAlias, cast
 
 from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
@@ -26,6 +28,8 @@ from torchcrux.oracle.divergence import LARGE
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
+from torchcrux.passes.arguments import Numbers
+from torchcrux.passes.bypass import Bypass
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.scattered import kept_inputs
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
@@ -35,6 +39,13 @@ from torchcrux.program.ir import Value
 
 FEWEST_FOR_PARTS = 8
 """Operations below which the first round has asked about all parts that are worth it."""
+
+
+SEVERAL = 4
+"""Operations of which one is more likely than not without need."""
+
+
+Candidate: TypeAlias = Callable[[int], Draft | None]
 
 
 class Stopped(Exception):
@@ -72,18 +83,24 @@ class Reducer:
     proof: Certificate | None = None
     rounds: int = 0
     _rank: Simplicity | None = None
+    _coming: Iterator[Draft] = field(default_factory=lambda: iter(()))
 
     def run(self) -> Draft:
         """The smallest draft found. Raises NotReproduced; or Stopped, with `best` set if it has
         one."""
         self.oracle.on_answer = self._remember
+        self.oracle.ahead = lambda count: islice(self._coming, count)
         draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
         guessed = False
         while True:
-            before = draft
-            for one in self.passes:
+            before, looked = draft, None
+            left = deque(_in_order(self.passes, draft))
+            while left:
+                one = left.popleft()
                 if type(one) in GUESSED and not guessed:
                     draft, guessed = self._guess(draft), True
+                if draft != looked:
+                    looked, self._coming = draft, self._first_asked(left, draft, guessed)
                 draft = self._pass(one, draft)
             if draft != before:
                 continue
@@ -97,6 +114,22 @@ class Reducer:
 
     def _pass(self, one: Pass, draft: Draft) -> Draft:
         return self._follow(one, draft) if isinstance(one, Searching) else self._apply(one, draft)
+
+    def _first_asked(self, left: deque[Pass], draft: Draft, guessed: bool) -> Iterator[Draft]:
+        """What the passes that are `left` will ask first about the draft, if none before them
+        changes it."""
+        seen: set[int] = set()
+        while True:
+            one = next((one for one in left if id(one) not in seen), None)
+            if one is None or (type(one) in GUESSED and not guessed):
+                return
+            seen.add(id(one))
+            if isinstance(one, Searching):
+                asked: Sequence[Draft | None] = next(one.search(draft, self._runs(draft)), ())
+            else:
+                search, candidate = self._level(one, draft)
+                asked = [] if search is None else [*map(candidate, next(search))]
+            yield from filter(None, asked)
 
     def _guess(self, draft: Draft) -> Draft:
         oracle = cast(Oracle, Optimist(self.oracle))
@@ -245,27 +278,30 @@ class Reducer:
         return tuple(dict.fromkeys([*(at[name] for name in names), *filter(None, [wider])]))
 
     def _apply(self, one: Pass, draft: Draft) -> Draft:
-        if isinstance(one, Cut):
-            level = CutLevel(self._measured(draft), severed(draft.program))
-            size, candidate = level.size, level.candidate
-        else:
-            edits = self._edits(one, draft)
-            size = len(edits)
-
-            def candidate(mask: int) -> Draft | None:
-                changed = self._edited(draft, chosen(edits, mask))
-                if changed is None:
-                    return None
-                if isinstance(one, TriedFirst):
-                    return _changed(draft, changed, self._runs(draft))
-                return None if changed == draft else changed
-
-        if size == 0:
+        search, candidate = self._level(one, draft)
+        if search is None:
             return draft
         self.progress(f"{one.name}: {draft.program.operations} operations")
-        search = merge(size) if isinstance(one, Cut) else few(size)
         mask = self._search(search, candidate, verified=True)
         return (candidate(mask) or draft) if mask else draft
+
+    def _level(self, one: Pass, draft: Draft) -> tuple[Search | None, Candidate]:
+        """How to search among the edits of a pass, and the draft with those in a mask; no search
+        where there are none."""
+        if isinstance(one, Cut):
+            level = CutLevel(self._measured(draft), severed(draft.program))
+            return (merge(level.size) if level.size else None), level.candidate
+        edits = self._edits(one, draft)
+
+        def candidate(mask: int) -> Draft | None:
+            changed = self._edited(draft, chosen(edits, mask))
+            if changed is None:
+                return None
+            if isinstance(one, TriedFirst):
+                return _changed(draft, changed, self._runs(draft))
+            return None if changed == draft else changed
+
+        return (few(len(edits)) if edits else None), candidate
 
     def _measured(self, draft: Draft) -> Draft:
         """With what eager computes, where a cut leaves that in the place of calls."""
@@ -344,7 +380,10 @@ class Reducer:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise Stopped("the budget is spent")
         self.rounds += 1
-        return self.oracle.ask(drafts)
+        answers = self.oracle.ask(drafts)
+        if any(answer.verdict is Verdict.SAME for answer in answers):
+            self._coming = iter(())  # another draft is asked about next
+        return answers
 
     def _remember(self, draft: Draft, answer: Answer) -> None:
         if answer.verdict is not Verdict.SAME:
@@ -361,6 +400,17 @@ class Reducer:
         if isinstance(one, (TriedFirst, Searching)):
             return _changed(draft, changed, self._runs(draft))
         return None if changed == draft or not changed.program.calls else changed
+
+
+def _in_order(passes: Sequence[Pass], draft: Draft) -> list[Pass]:
+    """Of several calls some can mostly be bypassed, and whatever is asked about their numbers
+    before that is asked again."""
+    ordered = [*passes]
+    numbers = next((i for i, one in enumerate(passes) if isinstance(one, Numbers)), None)
+    if numbers is not None and draft.program.operations >= SEVERAL:
+        bypass = [one for one in ordered[numbers:] if isinstance(one, Bypass)]
+        ordered[numbers:] = [*bypass, *(one for one in ordered[numbers:] if one not in bypass)]
+    return ordered
 
 
 def applied(draft: Draft, edits: Sequence[Edit]) -> Draft:

@@ -182,3 +182,35 @@ def test_a_tolerance_of_the_user_stays_when_another_sign_is_adopted(oracle):
     it.expected = replace(wrong("values"), metric={"attribute": "values", "tolerance": [0.1, 0.2]})
     assert it.adopt(wrong("dtype"))
     assert it.expected.metric == {"attribute": "dtype", "tolerance": [0.1, 0.2]}
+
+
+def test_what_may_be_asked_next_is_judged_in_jobs_that_are_free_and_known_then(oracle):
+    asking = oracle([PASSES, SAME], [], [PASSES, PASSES, PASSES, PASSES], repeats=0)
+    coming = iter([draft("cos"), draft("tan"), draft("neg")])
+    told, other = [], []
+    asking.ahead = lambda count: [next(coming) for _ in range(count)]
+    asking.on_answer = lambda asked, answer: told.append(answer.verdict)
+    asking.on_other = other.append
+    assert [one.verdict for one in asking.ask([draft("sin")])] == [Verdict.PASSES]
+    assert told == [Verdict.PASSES]  # nobody has asked about the other yet
+    (ahead,) = asking.ask([draft("cos")])
+    assert ahead.verdict is Verdict.SAME and told[1:] == [Verdict.SAME]
+    asking.ask([draft("exp"), draft("abs"), draft("ceil")])
+    assert [len(one) for one in asking.pool.asked] == [2, 0, 4]
+    assert "torch.cos(" in asking.pool.asked[0][1] and "torch.tan(" in asking.pool.asked[2][3]
+
+
+@pytest.mark.parametrize("kind", [Kind.HANG, Kind.CRASH, Kind.SLOW_COMPILE, Kind.MEMORY])
+def test_nothing_is_judged_beside_what_takes_time_or_memory(kind, oracle):
+    asking = oracle([KILLED], repeats=0)
+    asking.expected = replace(asking.expected, kind=kind)
+    asking.ahead = lambda count: pytest.fail("asked ahead")
+    assert asking._free_for(1) == []
+
+
+def test_a_failure_is_repeated_before_anything_is_asked_ahead(oracle):
+    asking = oracle([SAME, PASSES], [PASSES, SAME])
+    asking.ask([draft("sin"), draft("cos")])
+    asking.ahead = lambda count: pytest.fail("asked ahead")
+    asking.ask([draft("exp")])
+    assert len(asking.pool.asked[1]) == 2

@@ -9,7 +9,7 @@ import hashlib
 import json
 import signal
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,6 +40,14 @@ LIMIT_FACTOR = 10.0
 """A candidate of a hang has so many seconds, or so many times what the slowest passing one took."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    draft: Draft
+    key: str
+    text: str
+    task: Task
+
+
 @dataclass
 class Oracle:
     """`expected` is the failure to keep, `names` what the values of its program were called.
@@ -48,7 +56,8 @@ class Oracle:
     `patient`: see `limit`. `eager` is the exception that eager raises, if the captured program
     does not run in eager either. `times` is how often a script tries its luck, `votes` how often a
     script that passes is asked. The first failure seen is repeated `repeats` times, beside what is
-    asked next, on cores that have nothing to do then.
+    asked next, on cores that have nothing to do then. `ahead` gives at most so many drafts that
+    may be asked next: they are judged beside what is asked, in jobs that are free.
     """
 
     pool: Pool
@@ -67,6 +76,7 @@ class Oracle:
     slowest: float = 0.0
     on_answer: Callable[[Draft, Answer], None] = lambda draft, answer: None
     on_other: Callable[[Answer], None] = lambda answer: None
+    ahead: Callable[[int], Iterable[Draft]] = lambda count: ()
     confirm: Callable[[Draft, Answer], Answer] | None = None
     queries: int = 0
     broken: list[Answer] = field(default_factory=list)
@@ -121,57 +131,72 @@ class Oracle:
         self.values.ensure([draft for draft in drafts if draft is not None])
         answers: list[Answer | None] = [None] * len(drafts)
         waiting: dict[str, list[int]] = {}
-        largest: dict[str, int] = {}
-        tasks: list[tuple[str, str, Task]] = []
+        tasks: dict[str, _Asked] = {}
         for i, draft in enumerate(drafts):
-            try:
-                if draft is None:
-                    raise Unmakeable("this is no program")
-                text = self.text(draft)
-            except Unmakeable as reason:
-                answers[i] = Answer(Verdict.INVALID, reason=str(reason))
-                continue
-            except Exception:  # the edit that made the draft, or the printer, is at fault
-                answers[i] = self.fault()
-                continue
-            data = self.values.sources(draft.program)
-            key = self._key(text, data)
-            known = self._known(key)
-            if known is not None:
-                answers[i] = from_json(text, known)
-            elif key in waiting:
-                waiting[key].append(i)
+            asked = self._asked(draft)
+            if isinstance(asked, Answer):
+                answers[i] = asked
             else:
-                waiting[key] = [i]
-                largest[key] = draft.program.operations
-                tasks.append((key, text, self._task(draft, text, data)))
-        judged, repeated = self._judged_beside(tasks, max(largest.values(), default=0))
-        for (key, _, task), answer in zip(tasks, judged, strict=True):
+                waiting.setdefault(asked.key, []).append(i)
+                tasks.setdefault(asked.key, asked)
+        for asked in self._free_for(len(tasks)):
+            tasks.setdefault(asked.key, asked)
+        judged, repeated = self._judged_beside([*tasks.values()])
+        for asked, answer in zip(tasks.values(), judged, strict=True):
             if answer.verdict is Verdict.SAME:
-                self._failed(drafts[waiting[key][0]])
+                self._failed(asked.draft)
             if answer.verdict is Verdict.BROKEN:
                 self.broken.append(answer)
             elif answer.seconds:  # it has ended by itself
-                self.patience.ended(largest[key], answer.seconds)
-            self._record(key, task, answer)
+                self.patience.ended(asked.draft.program.operations, answer.seconds)
+            self._record(asked.key, asked.task, answer)
             if answer.verdict is Verdict.PASSES:
                 self.slowest = max(self.slowest, answer.seconds)
             if answer.verdict is Verdict.DIFFERENT:
                 self.on_other(answer)
-            for i in waiting[key]:
+            for i in waiting.get(asked.key, ()):
                 answers[i] = answer
         if repeated is not None:
             raise repeated
         final = [answer for answer in answers if answer is not None]
         if self.confirm is not None:
-            asked = zip(drafts, final, strict=True)
             final = [
-                answer if draft is None else self.confirm(draft, answer) for draft, answer in asked
+                answer if draft is None else self.confirm(draft, answer)
+                for draft, answer in zip(drafts, final, strict=True)
             ]
         for draft, answer in zip(drafts, final, strict=True):
             if draft is not None:
                 self.on_answer(draft, answer)
         return final
+
+    def _asked(self, draft: Draft | None) -> _Asked | Answer:
+        """What to ask about a draft; the answer, where that is known without."""
+        try:
+            if draft is None:
+                raise Unmakeable("this is no program")
+            text = self.text(draft)
+        except Unmakeable as reason:
+            return Answer(Verdict.INVALID, reason=str(reason))
+        except Exception:  # the edit that made the draft, or the printer, is at fault
+            return self.fault()
+        data = self.values.sources(draft.program)
+        key = self._key(text, data)
+        known = self._known(key)
+        if known is not None:
+            return from_json(text, known)
+        return _Asked(draft, key, text, self._task(draft, text, data))
+
+    def _free_for(self, count: int) -> list[_Asked]:
+        """What is asked ahead beside `count` questions, in jobs that are free. Not where time or
+        memory is what fails, nor where others would wait for one that hangs."""
+        spare = -count % self.pool.jobs
+        if not (count and spare) or self._left or self.votes > 1:
+            return []
+        if self.expected.kind not in (Kind.COMPILE_ERROR, Kind.RUNTIME_ERROR, Kind.ACCURACY):
+            return []
+        drafts = [*self.ahead(spare)]
+        self.values.ensure(drafts)
+        return [one for one in map(self._asked, drafts) if isinstance(one, _Asked)]
 
     @property
     def has_suspects(self) -> bool:
@@ -239,24 +264,22 @@ class Oracle:
         if answer.verdict is not Verdict.BROKEN and self.journal.get(key) != known:
             self.journal.record(key, known)
 
-    def _failed(self, draft: Draft | None) -> None:
+    def _failed(self, draft: Draft) -> None:
         """What failed is repeated from here on; the smaller, the sooner that is done."""
-        assert draft is not None
         if self.repeats:
             self._failing, self._left, self.repeats = draft, self.repeats, 0
         elif self._left and self._failing is not None:
             self._failing = min(self._failing, draft, key=lambda one: one.program.operations)
 
-    def _judged_beside(
-        self, tasks: Sequence[tuple[str, str, Task]], largest: int
-    ) -> tuple[list[Answer], Flaky | None]:
+    def _judged_beside(self, tasks: Sequence[_Asked]) -> tuple[list[Answer], Flaky | None]:
         """The answers; and beside them whether a failure comes again, where that is no larger than
         what is asked: it would take longer."""
-        asked = [(text, task) for _, text, task in tasks]
+        asked = [(one.text, one.task) for one in tasks]
+        largest = max([one.draft.program.operations for one in tasks], default=0)
         spare = -len(tasks) % self.pool.jobs or int(self.pool.jobs == 1)
         small = self._failing is not None and self._failing.program.operations <= largest
         if not (self._left and tasks and spare and small):
-            return self._judged(asked, [(key, task) for key, _, task in tasks]), None
+            return self._judged(asked, [(one.key, one.task) for one in tasks]), None
         return self._repeated(asked, spare)
 
     def _repeated(
