@@ -41,6 +41,49 @@ def operator_name(function: Any) -> str | None:
     return None
 
 
+def aot_autograd_arguments(backend: Any) -> dict[str, Any] | None:
+    """What ``aot_autograd`` was given, if `backend` is what it has made; else None.
+
+    `torch._dynamo.backends.common.AotAutograd` with `kwargs`, to which its first call adds
+    defaults, and a wrapper around `bw_compiler`; 2.9 to 2.13.
+    """
+    common = sys.modules.get("torch._dynamo.backends.common")
+    if type(backend) is not getattr(common, "AotAutograd", None):
+        return None
+    found = dict(vars(backend).get("kwargs", {}))
+    forward, backward = found.get("fw_compiler"), found.get("bw_compiler")
+    if getattr(backward, "__name__", "") == "_wrapped_bw_compiler":
+        held = [cell.cell_contents for cell in getattr(backward, "__closure__", None) or ()]
+        found["bw_compiler"] = next(filter(callable, held), backward)
+    for name in ("bw_compiler", "inference_compiler"):
+        if name in found and found[name] is forward:
+            del found[name]  # as it is without
+    return found
+
+
+def decomposed(table: Any) -> tuple[str, dict[Any, Any]]:
+    """The expression for those entries of a table of decompositions that are PyTorch's own, empty
+    if there are none, and the other entries.
+
+    `torch._decomp`: `get_decompositions`, `core_aten_decompositions`; 2.0 and newer.
+    """
+    known: Any = getattr(sys.modules.get("torch._decomp"), "global_decomposition_table", {})
+    registry = known.get("post_autograd", {})
+    own = {op: one for op, one in table.items() if registry.get(op, table) is one}
+    if not own:
+        return "", table
+    rest = {op: one for op, one in table.items() if op not in own}
+    packets: dict[Any, list[Any]] = {}
+    for op in own:
+        packets.setdefault(getattr(op, "overloadpacket", op), []).append(op)
+    listed: list[Any] = []
+    for packet, overloads in packets.items():
+        whole = {op for op in registry if getattr(op, "overloadpacket", op) == packet}
+        listed += [packet] if whole <= {*overloads} else overloads
+    names = ", ".join(str(operator_name(op)) for op in listed)
+    return f"torch._decomp.get_decompositions([{names}])", rest
+
+
 set_grad_enabled: Any = torch._C._set_grad_enabled
 """What Dynamo calls in a graph where the grad mode changes; 2.0 and newer."""
 

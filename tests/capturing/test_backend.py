@@ -117,6 +117,78 @@ def my_backend(gm, inputs):
         ["CALLS = 2 - 1\n", "LIMIT = 3\n", "SEEN = [", "HOME = os.path.join(os.getcwd()"],
         ["random", "for one in", "LAST: int", "hashlib"],
     ),
+    "a table that a loop and decorators fill": (
+        """
+import torch
+import torch as t
+
+SIZES, KERNELS, GRAPHS = {}, {}, {}
+for bits, names in {8: ("uint8", "int8"), 32: ("float32",)}.items():
+    for name in names:
+        SIZES[getattr(torch, name)] = bits // 8
+
+def kernel(*ops):
+    def register(function):
+        for op in ops:
+            KERNELS[op] = function
+        return function
+    return register
+
+@kernel("sin")
+def sine():
+    return "boom"
+
+for name in ("cos", "tan"):
+    kernel(name)(lambda name=name: name)
+
+def my_backend(gm, inputs):
+    GRAPHS[len(GRAPHS)] = gm
+    raise RuntimeError(KERNELS["sin"]() + KERNELS["tan"]() + str(SIZES[torch.float32]))
+
+compiled = torch.compile(lambda x: x + 2, backend="eager")
+for step in range(2):
+    GRAPHS.clear()
+    compiled(torch.ones(step))
+"""
+        + USE.format("my_backend"),
+        "my_backend",
+        ["for bits, names in", "def sine", "for name in ("],
+        ["compiled", "for step in"],
+    ),
+    "of the AOT kind": (
+        """
+import torch
+from torch._decomp import get_decompositions
+from torch._dynamo.backends.common import aot_autograd
+
+class Driver:
+    def __init__(self, word):
+        self.word = word
+        table = get_decompositions([torch.ops.aten.addmm, torch.ops.aten.t.default])
+        self.inner = aot_autograd(
+            fw_compiler=self.compile,
+            bw_compiler=lambda gm, inputs: gm,
+            decompositions={**table, torch.ops.aten.sin.default: torch.cos},
+        )
+
+    def __call__(self, gm, inputs):
+        return self.inner(gm, inputs)
+
+    def compile(self, gm, inputs):
+        raise RuntimeError(self.word)
+
+chosen = [Driver("boom")]
+"""
+        + USE.format("chosen[0]"),
+        "driver",
+        [
+            "aot_autograd(",
+            "bw_compiler=lambda gm, inputs: gm",
+            "torch._decomp.get_decompositions(",
+            "fw_compiler=driver.compile",
+        ],
+        ["inference_compiler", "_wrapped_bw_compiler", "AotAutograd.__new__"],
+    ),
     "a closure": (
         """
 import torch
@@ -130,7 +202,7 @@ chosen = make("boom", 1)
 """
         + USE.format("chosen"),
         "backend",
-        ["'boom'"],
+        ['"boom"'],
         [],
     ),
     "a closure with another name": (
@@ -145,7 +217,7 @@ chosen = make("boom")
 """
         + USE.format("chosen"),
         "backend",
-        ["'boom'", "return backend"],
+        ['"boom"', "return backend"],
         [],
     ),
     "a lambda": (

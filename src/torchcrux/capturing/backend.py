@@ -43,7 +43,7 @@ def backend_of(name: str, function: Any) -> tuple[Backend, str]:
             label = found
         else:
             label = expressions.unused(_identifier(label))
-            expressions.add(f"{label} = {found}")
+            expressions.assign(label, found)
         return Backend(label, source=expressions.text()), ""
     except (Inexpressible, OSError, SyntaxError) as reason:
         return Backend(label), f"The backend {label} cannot be brought along: {reason}."

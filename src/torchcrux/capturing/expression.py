@@ -12,13 +12,15 @@ import inspect
 import sys
 import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from torchcrux import _torch
 from torchcrux.capturing.constants import is_plain
 from torchcrux.capturing.slicing import Slices
+from torchcrux.emit.calls import quoted
+from torchcrux.emit.layout import folded
 
 _DEFINITIONS = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
 
@@ -42,6 +44,9 @@ class Expressions:
     def add(self, definition: str) -> None:
         self._definitions.append(definition)
 
+    def assign(self, name: str, expression: str) -> None:
+        self.add(_folded(f"{name} = {expression}"))
+
     def text(self) -> str:
         """All definitions, in an order in which they run."""
         clashes = self._slices.clashes()
@@ -60,7 +65,7 @@ class Expressions:
     def of(self, value: Any) -> str:
         """The expression for `value`. Raises Inexpressible."""
         if is_plain(value):
-            return repr(value)
+            return quoted(value) if isinstance(value, str) else repr(value)
         if type(value) is float:
             return f'float("{value}")'
         if id(value) in self._made:
@@ -79,12 +84,11 @@ class Expressions:
     def _made_of(self, value: Any) -> str:
         match value:
             case tuple() if type(value) is tuple:
-                return f"({''.join(self.of(item) + ', ' for item in value)})"
+                return f"({', '.join(map(self.of, value))}{',' * (len(value) == 1)})"
             case list() if type(value) is list:
                 return f"[{', '.join(map(self.of, value))}]"
             case dict() if type(value) is dict:
-                pairs = (f"{self.of(key)}: {self.of(item)}" for key, item in value.items())
-                return f"{{{', '.join(pairs)}}}"
+                return self._dict(value)
             case types.ModuleType():
                 return self._module(value)
             case partial():
@@ -102,16 +106,28 @@ class Expressions:
         if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "device"):
             self._imports["import torch"] = None
             return f"torch.{value!r}" if type(value).__name__ == "device" else str(value)
-        operator = _torch.operator_name(value)
-        if operator is not None:
+        operator = _torch.operator_name(value) or _builtin_of_torch(value)
+        if operator:
             self._imports["import torch"] = None
             return operator
         variable = self._variable(value)
         if variable is not None:
             return variable
+        arguments = _torch.aot_autograd_arguments(value)
+        if arguments is not None:
+            return self._aot_autograd(arguments)
         if hasattr(value, "__dict__") and not isinstance(value, type):
             return self._instance(value)
         raise Inexpressible(f"it uses an object of type {type(value).__qualname__}")
+
+    def _dict(self, value: dict[Any, Any]) -> str:
+        ours, rest = _torch.decomposed(value)
+        if ours:
+            self._imports["import torch"] = None
+        pairs = [f"{self.of(key)}: {self.of(item)}" for key, item in rest.items()]
+        if ours and not pairs:
+            return ours
+        return f"{{{', '.join([f'**{ours}'] * bool(ours) + pairs)}}}"
 
     def _module(self, module: types.ModuleType) -> str:
         if not self._installed(module):
@@ -180,10 +196,22 @@ class Expressions:
             raise Inexpressible(f"it uses an object of the class {cls.__qualname__}")
         if not vars(value) and not _has_constructor(cls):
             return f"{constructor}()"
-        state = self.of(dict(vars(value)))
         name = self.unused(cls.__name__.lower())
-        self.add(f"{name} = {constructor}.__new__({constructor})\nvars({name}).update({state})")
+        self._made[id(value)] = (value, name)  # its state may refer to it
+        made = f"{name} = {constructor}.__new__({constructor})"
+        self.add(made)
+        state = self.of(dict(vars(value)))
+        if self._definitions[-1] == made:
+            self._definitions.pop()
+            self.add(f"{made}\n{_folded(f'vars({name}).update({state})')}")
+        else:
+            self.add(_folded(f"vars({name}).update({state})"))
         return name
+
+    def _aot_autograd(self, arguments: Mapping[str, Any]) -> str:
+        self._imports["from torch._dynamo.backends.common import aot_autograd"] = None
+        given = [f"{key}={self.of(value)}" for key, value in arguments.items()]
+        return f"aot_autograd({', '.join(given)})"
 
     def _factory(self, function: types.FunctionType) -> str:
         """A function of a function: its free variables are assigned in a scope of their own."""
@@ -211,6 +239,8 @@ class Expressions:
             self._slices.need(module, used)
         stem = own.strip("_") if own and own != "_" else "backend"
         made = self.unused(stem)
+        if isinstance(node, ast.Lambda) and not lines:
+            return ast.unparse(node)
         if isinstance(node, ast.Lambda):
             body = [*lines, f"return {ast.unparse(node)}"]
         elif not lines and own == made:
@@ -223,6 +253,18 @@ class Expressions:
         self.add(f"def {maker}():\n{inner}\n\n\n{made} = {maker}()")
         self._made[id(function)] = (function, made)
         return made
+
+
+def _builtin_of_torch(value: Any) -> str:
+    """The name of a function that PyTorch has from C++, which knows no module."""
+    torch = sys.modules.get("torch")
+    name = getattr(value, "__name__", "")
+    builtin = isinstance(value, types.BuiltinFunctionType)
+    return f"torch.{name}" if builtin and getattr(torch, name, None) is value else ""
+
+
+def _folded(line: str) -> str:
+    return "\n".join(folded([line]))
 
 
 def _has_constructor(cls: type) -> bool:

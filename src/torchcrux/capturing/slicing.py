@@ -17,8 +17,10 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torchcrux.capturing.constants import constant
+from torchcrux.capturing.filling import called, changed, changed_inside, fills, only_prepares
 from torchcrux.emit.layout import folded
 
 
@@ -80,7 +82,40 @@ class Slices:
         imported = all(_is_import(known.statements[i].node) for i in binding)
         for i in sorted({*binding, *(() if imported else changing)}):
             self._choose(known, i, name)
+        if not imported:
+            self._fill(known, module, name)
         return True
+
+    def _fill(self, known: _Module, module: types.ModuleType, name: str) -> None:
+        """Add what fills the object bound to `name` from afar: in loops, by functions that do, or
+        in other modules."""
+        value = vars(module).get(name)
+        home = sys.modules.get(type(value).__module__)
+        if not isinstance(value, (dict, list, set)) and (home is None or self._installed(home)):
+            return
+        makers = [
+            vars(module).get(one.node.name)
+            for one in known.statements
+            if isinstance(one.node, ast.FunctionDef) and name in changed_inside(one.node)
+        ]
+        for other in [*sys.modules.values()]:
+            if not isinstance(other, types.ModuleType) or self._installed(other):
+                continue
+            same = {key for key, held in vars(other).items() if held is value}
+            makes = {key for key, held in vars(other).items() if any(held is one for one in makers)}
+            if (same or makes) and getattr(other, "__file__", None) is not None:
+                self._fill_from(self._module(other), other, value, same, makes)
+
+    def _fill_from(
+        self, known: _Module, module: types.ModuleType, value: Any, same: set[str], makes: set[str]
+    ) -> None:
+        for i, one in enumerate(known.statements):
+            if _is_import(one.node) or self._foreign(one.node, module):
+                continue
+            if same.isdisjoint(fills(one.node)) and makes.isdisjoint(called(one.node)):
+                continue
+            if only_prepares(one.node, one.uses - one.binds, module, value):
+                self._choose(known, i, "")
 
     def take(
         self, module: types.ModuleType, wanted: Callable[[ast.stmt], bool]
@@ -115,15 +150,7 @@ class Slices:
     def changed_inside(self, module: types.ModuleType, name: str) -> bool:
         """Whether a function or class of `module` changes the object bound to `name`, or binds
         another one."""
-        definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-        return any(
-            name in (node.names if isinstance(node, ast.Global) else _changed(node))
-            for statement in self._module(module).statements
-            for definition in ast.walk(statement.node)
-            if isinstance(definition, definitions)
-            for node in ast.walk(definition)
-            if isinstance(node, ast.stmt) and node is not definition
-        )
+        return any(name in changed_inside(one.node) for one in self._module(module).statements)
 
     def _constant(
         self, known: _Module, module: types.ModuleType, name: str, binding: Sequence[int]
@@ -159,7 +186,7 @@ class Slices:
                 text = "".join(module.replaced.get(i, ())) or ast.unparse(statement.node)
                 for name in statement.binds & module.needed:
                     owner, other = seen.setdefault(name, (module.name, text))
-                    if owner != module.name and other != text:
+                    if owner != module.name and other != text and not _is_one(name, owner, module):
                         clashes.append(name)
         return clashes
 
@@ -288,6 +315,12 @@ class Slices:
         return sys.modules.get(name)
 
 
+def _is_one(name: str, owner: str, module: _Module) -> bool:
+    """Whether a name is bound to one object in both modules, by whatever statements."""
+    first, second = vars(sys.modules[owner]), vars(sys.modules[module.name])
+    return name in first and name in second and first[name] is second[name]
+
+
 def _read(file: str) -> list[str]:
     return Path(file).read_text(encoding="utf-8").splitlines(keepends=True)
 
@@ -323,7 +356,7 @@ def _is_main_guard(node: ast.stmt) -> bool:
 
 def _analysed(node: ast.stmt) -> _Statement:
     binds = frozenset(_bound(node))
-    changes = frozenset(_changed(node)) - binds
+    changes = frozenset(changed(node)) - binds
     table = symtable.symtable(ast.unparse(node), "<statement>", "exec")
     return _Statement(node, binds, changes, frozenset(_used(table)))
 
@@ -355,26 +388,3 @@ def _bound(node: ast.AST) -> Iterator[str]:
             yield name
     for child in ast.iter_child_nodes(node):
         yield from _bound(child)
-
-
-def _changed(node: ast.stmt) -> Iterator[str]:
-    """Names whose objects a statement changes: by an item, an attribute, a method, or by one that
-    it is decorated with."""
-    targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
-        targets = [node.target]
-    elif isinstance(node, ast.Delete):
-        targets = node.targets
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        targets = [node.value.func]
-    elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        calls = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
-        targets = [target for target in calls if isinstance(target, ast.Attribute)]
-    for target in targets:
-        changed = False
-        while isinstance(target, (ast.Attribute, ast.Subscript)):
-            changed, target = True, target.value
-        if changed and isinstance(target, ast.Name):
-            yield target.id

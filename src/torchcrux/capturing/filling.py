@@ -1,0 +1,100 @@
+"""What a statement does to objects that it does not bind: it fills a table, or calls a function
+that does, as a decorator or in a loop."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from torchcrux.capturing.constants import is_plain
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_INNER = (*_DEFINITIONS, ast.Lambda)
+_COLLECTIONS = (tuple, list, dict, set, frozenset)
+
+
+def changed(node: ast.stmt) -> Iterator[str]:
+    """Names whose objects a statement changes: by an item, an attribute, a method, or by one that
+    it is decorated with."""
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
+        targets = [node.target]
+    elif isinstance(node, ast.Delete):
+        targets = node.targets
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        targets = [node.value.func]
+    elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        calls = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
+        targets = [target for target in calls if isinstance(target, ast.Attribute)]
+    for target in targets:
+        changes = False
+        while isinstance(target, (ast.Attribute, ast.Subscript)):
+            changes, target = True, target.value
+        if changes and isinstance(target, ast.Name):
+            yield target.id
+
+
+def changed_inside(node: ast.stmt) -> set[str]:
+    """Names whose objects the functions that `node` defines change, or that they bind anew."""
+    found: set[str] = set()
+    for definition in ast.walk(node):
+        if isinstance(definition, _DEFINITIONS):
+            for inner in ast.walk(definition):
+                if isinstance(inner, ast.Global):
+                    found.update(inner.names)
+                elif isinstance(inner, ast.stmt) and inner is not definition:
+                    found.update(changed(inner))
+    return found
+
+
+def fills(node: ast.stmt) -> set[str]:
+    """As `changed`, in the statements of a loop or a branch as well, but not inside functions."""
+    return {
+        name for inner in _executed(node) if isinstance(inner, ast.stmt) for name in changed(inner)
+    }
+
+
+def called(node: ast.stmt) -> set[str]:
+    """Names of what is called when `node` is executed: of a definition, its decorators."""
+    if isinstance(node, _DEFINITIONS):
+        plain = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
+        return plain.union(*map(_called, node.decorator_list))
+    return _called(node)
+
+
+def _called(node: ast.AST) -> set[str]:
+    calls = [inner.func for inner in _executed(node) if isinstance(inner, ast.Call)]
+    return {func.id for func in calls if isinstance(func, ast.Name)}
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, _INNER) and not isinstance(node, _INNER):
+            yield from _executed(child)
+
+
+def only_prepares(node: ast.stmt, used: frozenset[str], module: types.ModuleType, own: Any) -> bool:
+    """Whether a statement of `module`, which uses these names, has to do with definitions and
+    tables of them alone, and not with a model, its data or anything compiled. `own` is the object
+    that it fills."""
+    if isinstance(node, _DEFINITIONS):
+        return True
+    known = {**vars(builtins), **vars(module)}
+    return all(name not in known or _is_definition(known[name], own) for name in used)
+
+
+def _is_definition(value: Any, own: Any) -> bool:
+    if hasattr(value, "_torchdynamo_orig_callable"):
+        return False
+    named = isinstance(
+        value, (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+    )
+    of_torch = type(value).__module__ in ("torch", "torch._ops")  # dtypes, operators
+    data = isinstance(value, _COLLECTIONS) or is_plain(value)
+    return value is own or named or (of_torch and not hasattr(value, "grad_fn")) or data
