@@ -22,6 +22,7 @@ from torchcrux.passes.inputs import (
     RandomValues,
 )
 from torchcrux.passes.inside import NESTED, PLAIN
+from torchcrux.passes.instances import Instances
 from torchcrux.passes.numbers import NumberInputs
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
@@ -47,6 +48,7 @@ ALL: tuple[Pass, ...] = (
     Regions(),
     PlainContext(),
     Registrations(),
+    Instances(),
     Turns(),
     Gradients(),
     Layout(),
