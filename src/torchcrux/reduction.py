@@ -92,6 +92,7 @@ class Reducer:
         self.oracle.ahead = lambda count: islice(self._coming, count)
         draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
         guessed = False
+        returned: list[Simplicity | None] = []
         while True:
             before, looked = draft, None
             left = deque(_in_order(self.passes, draft))
@@ -104,6 +105,11 @@ class Reducer:
                 draft = self._pass(one, draft)
             if draft != before:
                 continue
+            if self.best is not None and self._is_left_behind(draft):
+                draft = self.best
+                if self._rank not in returned:
+                    returned.append(self._rank)
+                    continue
             rank = self._rank
             self.certify(draft)
             if self._rank == rank or self.best is None:
@@ -114,6 +120,12 @@ class Reducer:
 
     def _pass(self, one: Pass, draft: Draft) -> Draft:
         return self._follow(one, draft) if isinstance(one, Searching) else self._apply(one, draft)
+
+    def _is_left_behind(self, draft: Draft) -> bool:
+        """Whether a simpler one than `draft` failed on the way: there are failures for which each
+        of two sizes may be small, but not both."""
+        (answer,) = self._ask([draft])  # known
+        return self._rank is not None and simplicity(draft, answer.text) > self._rank
 
     def _first_asked(self, left: deque[Pass], draft: Draft, guessed: bool) -> Iterator[Draft]:
         """What the passes that are `left` will ask first about the draft, if none before them
