@@ -61,27 +61,69 @@ def aot_autograd_arguments(backend: Any) -> dict[str, Any] | None:
     return found
 
 
-def decomposed(table: Any) -> tuple[str, dict[Any, Any]]:
-    """The expression for those entries of a table of decompositions that are PyTorch's own, empty
-    if there are none, and the other entries.
+_CORE = "torch._decomp.core_aten_decompositions()"
+MOST_MISSING = 20
+"""Decompositions that a table may lack and still be written as all but these."""
 
-    `torch._decomp`: `get_decompositions`, `core_aten_decompositions`; 2.0 and newer.
+
+def is_decomposition_table(value: Any) -> bool:
+    """Whether it is what `core_aten_decompositions` returns: a dictionary that is filled when it
+    is looked at.
+
+    `torch.export.decomp_utils.CustomDecompTable`, 2.6 and newer.
     """
-    known: Any = getattr(sys.modules.get("torch._decomp"), "global_decomposition_table", {})
-    registry = known.get("post_autograd", {})
-    own = {op: one for op, one in table.items() if registry.get(op, table) is one}
-    if not own:
-        return "", table
-    rest = {op: one for op, one in table.items() if op not in own}
+    utils = sys.modules.get("torch.export.decomp_utils")
+    return type(value) is getattr(utils, "CustomDecompTable", None)
+
+
+def decomposed(table: dict[Any, Any]) -> tuple[list[str], dict[Any, Any]]:
+    """The expressions for those entries of a table of decompositions that are PyTorch's own, and
+    the other entries.
+
+    `torch._decomp`: `get_decompositions`, `core_aten_decompositions`; 2.6 and newer.
+    """
+    ops: Any = torch._ops
+    if not any(isinstance(op, ops.OpOverload) for op in table):
+        return [], table
+    decomp: Any = importlib.import_module("torch._decomp")
+    core = dict(decomp.core_aten_decompositions().items())
+    own = {op for op, one in core.items() if op in table and _is_alike(table[op], one)}
+    missing = [str(operator_name(op)) for op in core if op not in own]
+    if len(missing) <= MOST_MISSING:
+        text = _CORE
+        if missing:
+            kept = f"if op not in [{', '.join(missing)}]"
+            text = f"{{op: one for op, one in {_CORE}.items() {kept}}}"
+        return [text], {op: one for op, one in table.items() if op not in own}
+    registry = decomp.global_decomposition_table["post_autograd"]
+    known = {op for op, one in table.items() if registry.get(op, table) is one}
+    texts = []
+    if known:
+        listed = _listed([op for op in table if op in known], registry)
+        texts.append(f"torch._decomp.get_decompositions([{listed}])")
+    if own - known:  # those that it makes anew for each table
+        listed = ", ".join(str(operator_name(op)) for op in table if op in own - known)
+        texts.append(f"{{op: {_CORE}[op] for op in [{listed}]}}")
+    return texts, {op: one for op, one in table.items() if op not in own | known}
+
+
+def _listed(overloads: list[Any], registry: Any) -> str:
+    """The names of `overloads`, or of the operators all of whose overloads in `registry` are
+    there."""
     packets: dict[Any, list[Any]] = {}
-    for op in own:
-        packets.setdefault(getattr(op, "overloadpacket", op), []).append(op)
-    listed: list[Any] = []
-    for packet, overloads in packets.items():
+    for op in overloads:
+        packets.setdefault(op.overloadpacket, []).append(op)
+    found: list[Any] = []
+    for packet, some in packets.items():
         whole = {op for op in registry if getattr(op, "overloadpacket", op) == packet}
-        listed += [packet] if whole <= {*overloads} else overloads
-    names = ", ".join(str(operator_name(op)) for op in listed)
-    return f"torch._decomp.get_decompositions([{names}])", rest
+        found += [packet] if whole <= {*some} else some
+    return ", ".join(str(operator_name(op)) for op in found)
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    """Whether both are one function; those that PyTorch makes for an operator are made anew."""
+    codes = [getattr(getattr(func, "func", func), "__code__", None) for func in (one, other)]
+    return one is other or (codes[0] is not None and codes[0] is codes[1])
 
 
 set_grad_enabled: Any = torch._C._set_grad_enabled

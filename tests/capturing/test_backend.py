@@ -189,6 +189,34 @@ chosen = [Driver("boom")]
         ],
         ["inference_compiler", "_wrapped_bw_compiler", "AotAutograd.__new__"],
     ),
+    "of the AOT kind with all decompositions but one": (
+        """
+import torch
+from torch._decomp import core_aten_decompositions
+from torch._dynamo.backends.common import aot_autograd
+
+def make():
+    def lower(gm, inputs):
+        raise RuntimeError("boom")
+    table = dict(core_aten_decompositions().items())
+    del table[torch.ops.aten.addcmul.default]
+    table[torch.ops.aten.sin.default] = torch.cos
+    return aot_autograd(fw_compiler=lower, decompositions=table)
+
+unsafe = torch.ops.aten._sparse_coo_tensor_unsafe.default
+some = {unsafe: core_aten_decompositions()[unsafe]}
+others = [core_aten_decompositions(), some]
+chosen = [make(), *(aot_autograd(fw_compiler=print, decompositions=one) for one in others)]
+"""
+        + USE.format("chosen[0]"),
+        "compiler_fn",
+        [
+            "torch._decomp.core_aten_decompositions()",
+            "not in [",
+            "torch.ops.aten.sin.default: torch.cos",
+        ],
+        ["get_decompositions"],
+    ),
     "a closure": (
         """
 import torch

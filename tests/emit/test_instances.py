@@ -6,7 +6,7 @@ import pytest
 
 from torchcrux.emit.instances import constructed, from_state
 from torchcrux.passes.base import Draft
-from torchcrux.passes.instances import Instances
+from torchcrux.passes.instances import AotArguments, Instances
 from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Program
 
@@ -113,3 +113,42 @@ def test_the_edits_of_a_draft():
     assert "backend = Backend(options=options)\n" in draft.context.backend.source
     assert draft.context.config[0].splitlines()[-1].endswith("post_pass = backend")
     assert [*Instances().edits(draft)] == []
+
+
+AOT = """\
+import functools
+from torch._dynamo.backends.common import aot_autograd
+
+
+def lower(gm, inputs, phase=""):
+    return gm
+
+
+def table():
+    return {}
+
+
+def lower_backward(gm, inputs):
+    return lower(gm, inputs)
+
+
+compiler_fn = aot_autograd(
+    fw_compiler=functools.partial(lower, phase='a'),
+    bw_compiler=lower_backward,
+    decompositions=table(),
+)
+"""
+
+
+def test_arguments_that_a_backend_gives_to_aot_autograd():
+    draft = Draft(Program((), ()), Context(Backend("compiler_fn", source=AOT)))
+    edits = [*AotArguments().edits(draft)]
+    assert [edit.argument for edit in edits] == ["bw_compiler", "decompositions"]
+    assert str(edits[1]) == "without decompositions of compiler_fn"
+    plainer = edits[1].apply(draft).context.backend.source
+    assert "table" not in plainer and "bw_compiler=lower_backward" in plainer
+    plainest = edits[0].apply(edits[1].apply(draft)).context.backend.source
+    assert plainest.endswith(
+        'compiler_fn = aot_autograd(fw_compiler=functools.partial(lower, phase="a"))\n'
+    )
+    assert "lower_backward" not in plainest and "def lower(" in plainest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -72,3 +73,11 @@ def test_imports_are_in_order():
         "from safetensors.torch import load_file",
         "from torch.utils.checkpoint import checkpoint",
     ]
+
+
+def test_a_comprehension_is_one_item():
+    keys = ", ".join(f'"a_rather_long_key_{i}"' for i in range(5))
+    line = f"table = make(rest={{key: one for key, one in everything().items() if key not in [{keys}]}})"
+    text = "\n".join(folded([line]))
+    assert ast.dump(ast.parse(text)) == ast.dump(ast.parse(line))
+    assert "key: one for key, one in everything().items() if key not in [" in text

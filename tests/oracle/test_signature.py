@@ -380,3 +380,13 @@ def test_a_backtrace_of_cpp_says_nothing():
     assert why_different(one, (), other, ()) is None
     assert why_different(one, (), failed("no input"), ()) is not None
     assert one.message == "non-tensor input"
+
+
+def test_the_operands_of_a_node_that_is_dumped_do_not_count():
+    dumped = (
+        "cannot lower %flip : [num_users=1] = call_function[target=aten.flip](args = ({}, [1]))"
+    )
+    one, other = dumped.format("%scatter_add_1"), dumped.format("%expand")
+    assert normalised(one) == normalised(other)
+    assert normalised(one) != normalised(one.replace("%flip", "%sin"))
+    assert normalised("100 %full") != normalised("100 %empty")

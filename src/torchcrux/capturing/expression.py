@@ -87,7 +87,7 @@ class Expressions:
                 return f"({', '.join(map(self.of, value))}{',' * (len(value) == 1)})"
             case list() if type(value) is list:
                 return f"[{', '.join(map(self.of, value))}]"
-            case dict() if type(value) is dict:
+            case dict() if type(value) is dict or _torch.is_decomposition_table(value):
                 return self._dict(value)
             case types.ModuleType():
                 return self._module(value)
@@ -121,13 +121,13 @@ class Expressions:
         raise Inexpressible(f"it uses an object of type {type(value).__qualname__}")
 
     def _dict(self, value: dict[Any, Any]) -> str:
-        ours, rest = _torch.decomposed(value)
+        ours, rest = _torch.decomposed(dict(value.items()))
         if ours:
             self._imports["import torch"] = None
         pairs = [f"{self.of(key)}: {self.of(item)}" for key, item in rest.items()]
-        if ours and not pairs:
-            return ours
-        return f"{{{', '.join([f'**{ours}'] * bool(ours) + pairs)}}}"
+        if len(ours) == 1 and not pairs:
+            return ours[0]
+        return f"{{{', '.join([*(f'**{one}' for one in ours), *pairs])}}}"
 
     def _module(self, module: types.ModuleType) -> str:
         if not self._installed(module):

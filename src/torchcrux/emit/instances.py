@@ -1,5 +1,5 @@
 """Objects that a source makes from their state, attribute by attribute, and how their class would
-make them."""
+make them; and what ``aot_autograd`` makes, with fewer arguments."""
 
 from __future__ import annotations
 
@@ -50,14 +50,56 @@ def constructed(source: str, name: str, *, plain: bool) -> str | None:
     lines: list[str | None] = [*source.splitlines()]
     _replace(lines, found.made, None)
     _replace(lines, found.filled, "\n".join(folded([call])))
-    text = _text(lines)
-    unused = _names(found.filled) - {name, found.cls}
+    return _without(_text(lines), _names(found.filled) - {name, found.cls})
+
+
+def aot_arguments(source: str) -> list[tuple[str, str]]:
+    """The variables that hold what ``aot_autograd`` makes, each with the name of an argument that
+    it could do without."""
+    return [
+        (name, argument.arg)
+        for name, call in _aot_backends(ast.parse(source))
+        for argument in call.keywords
+        if argument.arg not in (None, "fw_compiler")
+    ]
+
+
+def without_aot_argument(source: str, name: str, argument: str) -> str:
+    """`source` with the call of ``aot_autograd`` that `name` holds without `argument`, and without
+    what only that needed."""
+    for found, call in _aot_backends(ast.parse(source)):
+        dropped = [one for one in call.keywords if one.arg == argument]
+        if found != name or not dropped:
+            continue
+        kept = [one for one in call.keywords if one.arg != argument]
+        texts = [f"{one.arg}={_written(one.value)}" for one in kept]
+        lines: list[str | None] = [*source.splitlines()]
+        line = f"{name} = {ast.unparse(call.func)}({', '.join(texts)})"
+        _replace(lines, call, "\n".join(folded([line])))
+        return _without(_text(lines), _names(dropped[0]))
+    return source
+
+
+def _aot_backends(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
+    for node in tree.body:
+        match node:
+            case ast.Assign(
+                targets=[ast.Name(id=name)],
+                value=ast.Call(func=ast.Name(id="aot_autograd")) as call,
+            ):
+                if not call.args and all(one.arg for one in call.keywords):
+                    yield name, call
+
+
+def _without(text: str, unused: set[str]) -> str:
+    """`text` without the statements that bind one of `unused`, where nothing uses that any more,
+    nor what only they used."""
     while True:
         tree = ast.parse(text)
         dropped = [one for one in tree.body if _binds(one) & unused and not _is_used(one, tree)]
         if not dropped:
             return text
-        lines = [*text.splitlines()]
+        lines: list[str | None] = [*text.splitlines()]
         for statement in dropped:
             _replace(lines, statement, None)
             unused |= _names(statement)
@@ -143,7 +185,7 @@ def _written(value: ast.expr) -> str:
     return text
 
 
-def _replace(lines: list[str | None], node: ast.stmt, text: str | None) -> None:
+def _replace(lines: list[str | None], node: ast.stmt | ast.Call, text: str | None) -> None:
     """Put `text` where the lines of a statement stand; lines that are None go at the end."""
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
     assert node.end_lineno is not None

@@ -49,7 +49,7 @@ def _broken(text: str, indent: int, at: int) -> list[str]:
     end = _partner(text, at)
     head, content, tail = text[: at + 1], text[at + 1 : end], text[end:]
     pad = " " * indent
-    items = _split(content)
+    items = [content] if _is_comprehension(content) else _split(content)
     whole = f"{pad}    {content}"
     comma = _keeps_comma(head, items)
     if len(whole) <= WIDTH and not comma and not content.endswith(","):
@@ -118,6 +118,13 @@ def _split(text: str) -> list[str]:
         i += 1
     last = text[start:].strip()
     return [*items, last] if last else items
+
+
+def _is_comprehension(text: str) -> bool:
+    """Whether the commas of `text` separate no items."""
+    for at in reversed(_brackets(text)):
+        text = text[:at] + text[_partner(text, at) :]
+    return " for " in text and " in " in text
 
 
 def _string_end(text: str, start: int) -> int:

@@ -88,6 +88,7 @@ _SUBSTITUTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), by)
     for pattern, by in (
         (r"https?://\S+", " <url> "),
+        (r"(?<=[(\[,=\s])%\w+(?=\s*[,)\]])", " % "),  # an operand in the dump of a node
         (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", " <hash> "),
         (r'File "[^"]*", line \d+(?:, in \S+)?', " <path> "),
         (r"(?<![\w.)\]])(?:~|\.{1,2})?(?:/[\w.+@~=-]+){2,}/?(?::\d+)*", " <path> "),

@@ -22,7 +22,7 @@ from torchcrux.passes.inputs import (
     RandomValues,
 )
 from torchcrux.passes.inside import NESTED, PLAIN
-from torchcrux.passes.instances import Instances
+from torchcrux.passes.instances import AotArguments, Instances
 from torchcrux.passes.numbers import NumberInputs
 from torchcrux.passes.outputs import Outputs
 from torchcrux.passes.parts import Parts
@@ -49,6 +49,7 @@ ALL: tuple[Pass, ...] = (
     PlainContext(),
     Registrations(),
     Instances(),
+    AotArguments(),
     Turns(),
     Gradients(),
     Layout(),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from torchcrux.emit.instances import constructed, from_state
+from torchcrux.emit.instances import (
+    aot_arguments,
+    constructed,
+    from_state,
+    without_aot_argument,
+)
 from torchcrux.passes.base import Draft, Edit
 
 
@@ -17,11 +22,7 @@ class Construct:
     plain: bool
 
     def apply(self, draft: Draft) -> Draft:
-        backend = draft.context.backend
-        source = self._changed(backend.source)
-        config = tuple(map(self._changed, draft.context.config))
-        context = replace(draft.context, backend=replace(backend, source=source), config=config)
-        return replace(draft, context=context)
+        return _with_sources(draft, self._changed)
 
     def _changed(self, source: str) -> str:
         if f"vars({self.name}).update(" not in source:
@@ -30,6 +31,46 @@ class Construct:
 
     def __str__(self) -> str:
         return f"{self.name} as its class makes it"
+
+
+@dataclass(frozen=True, slots=True)
+class DropAotArgument:
+    name: str
+    argument: str
+
+    def apply(self, draft: Draft) -> Draft:
+        backend = draft.context.backend
+        if "aot_autograd(" not in backend.source:
+            return draft
+        return _with_sources(draft, self._changed)
+
+    def _changed(self, source: str) -> str:
+        return without_aot_argument(source, self.name, self.argument)
+
+    def __str__(self) -> str:
+        return f"without {self.argument} of {self.name}"
+
+
+def _with_sources(draft: Draft, changed: Callable[[str], str]) -> Draft:
+    """The draft with the texts of the script's that come along `changed`."""
+    backend = draft.context.backend
+    config = tuple(map(changed, draft.context.config))
+    backend = replace(backend, source=changed(backend.source))
+    return replace(draft, context=replace(draft.context, backend=backend, config=config))
+
+
+class AotArguments:
+    """What a backend gives to AOTAutograd besides its compiler."""
+
+    name = "aot-arguments"
+    summary = "aot_autograd is called without decompositions, or a backward compiler"
+    example = "aot_autograd(fw_compiler=f, decompositions=d)  ->  aot_autograd(fw_compiler=f)"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        source = draft.context.backend.source
+        if "aot_autograd(" in source:
+            for name, argument in aot_arguments(source):
+                yield DropAotArgument(name, argument)
 
 
 class Instances:
