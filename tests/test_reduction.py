@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from torchcrux.first_cut import NotReproduced
 from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.judge import Verdict
@@ -13,7 +14,7 @@ from torchcrux.passes import ALL, Draft
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Node, Op, Program, Ref, Region, Value
 from torchcrux.program.spec import Tensor
-from torchcrux.reduction import NotReproduced, Reducer, Stopped
+from torchcrux.reduction import Reducer, Stopped
 
 T = Tensor((2, 3))
 

@@ -17,14 +17,13 @@ from typing import TypeAlias, cast
 from torchcrux.certificate import Certificate, Necessary, certificate
 from torchcrux.core.order import Simplicity
 from torchcrux.core.reduction import chosen, drive
-from torchcrux.core.search.masks import Search, everything, windows
-from torchcrux.core.search.merge import AT_ONCE, cheap_rounds, few, likely_windows, merge
+from torchcrux.core.search.masks import Search
+from torchcrux.core.search.merge import few, merge
 from torchcrux.emit.inputs import uses_random
-from torchcrux.forms import formed, forms, most_faithful
+from torchcrux.first_cut import DoesNotFail, FirstCut
+from torchcrux.forms import formed, most_faithful
 from torchcrux.guess import GUESSED, Optimist, guesses
-from torchcrux.leads import leads, likely
 from torchcrux.oracle.answer import Answer
-from torchcrux.oracle.divergence import LARGE
 from torchcrux.oracle.judge import Verdict
 from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import ALL, CutLevel, Draft, Edit, Pass
@@ -33,13 +32,8 @@ from torchcrux.passes.bypass import Bypass
 from torchcrux.passes.cut import Cut
 from torchcrux.passes.scattered import kept_inputs
 from torchcrux.passes.trying import Runs, Searching, TriedFirst
-from torchcrux.program.checks import without_checks
 from torchcrux.program.cut import severed, writable
 from torchcrux.program.ir import Value
-
-FEWEST_FOR_PARTS = 8
-"""Operations below which the first round has asked about all parts that are worth it."""
-
 
 SEVERAL = 4
 """Operations of which one is more likely than not without need."""
@@ -50,18 +44,6 @@ Candidate: TypeAlias = Callable[[int], Draft | None]
 
 class Stopped(Exception):
     """The budget is spent or the user asked to stop."""
-
-
-class NotReproduced(Exception):
-    """The captured graph does not fail by itself; the message says what it does instead."""
-
-
-class DoesNotFail(Exception):
-    """A draft that was to be reduced does not fail; `answer` says what it does."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.reason)
-        self.answer = answer
 
 
 @dataclass
@@ -90,7 +72,7 @@ class Reducer:
         one."""
         self.oracle.on_answer = self._remember
         self.oracle.ahead = lambda count: islice(self._coming, count)
-        draft = self._cut(replace(self.draft, program=writable(self.draft.program)))
+        draft = FirstCut(self).run(replace(self.draft, program=writable(self.draft.program)))
         guessed = False
         returned: list[Simplicity | None] = []
         while True:
@@ -119,12 +101,12 @@ class Reducer:
         return draft
 
     def _pass(self, one: Pass, draft: Draft) -> Draft:
-        return self._follow(one, draft) if isinstance(one, Searching) else self._apply(one, draft)
+        return self._follow(one, draft) if isinstance(one, Searching) else self.apply(one, draft)
 
     def _is_left_behind(self, draft: Draft) -> bool:
         """Whether a simpler one than `draft` failed on the way: there are failures for which each
         of two sizes may be small, but not both."""
-        (answer,) = self._ask([draft])  # known
+        (answer,) = self.ask([draft])  # known
         return self._rank is not None and simplicity(draft, answer.text) > self._rank
 
     def _first_asked(self, left: deque[Pass], draft: Draft, guessed: bool) -> Iterator[Draft]:
@@ -147,7 +129,7 @@ class Reducer:
         oracle = cast(Oracle, Optimist(self.oracle))
         optimist = replace(self, oracle=oracle, progress=lambda text: None)
         found = guesses(draft, self.passes, optimist._pass)
-        answers = self._ask(found) if found else []
+        answers = self.ask(found) if found else []
         told = zip(found, answers, strict=True)
         return next((one for one, answer in told if answer.verdict is Verdict.SAME), draft)
 
@@ -161,7 +143,7 @@ class Reducer:
             self._single(one, edit, measured if isinstance(one, Cut) else draft)
             for one, edit in edits
         ]
-        answers = self._ask(drafts)
+        answers = self.ask(drafts)
         try:
             asked = zip((edit for _, edit in edits), drafts, answers, strict=True)
             self.proof = certificate(draft, [*asked])
@@ -181,120 +163,12 @@ class Reducer:
         whole = replace(self.draft, program=writable(self.draft.program))
         return formed(whole, most_faithful(self.oracle.expected), self.oracle.expected)
 
-    def _cut(self, captured: Draft) -> Draft:
-        instead: Answer | None = None
-        for form in forms(self.oracle.expected, captured, unkept=self.unkept):
-            base = formed(captured, form, self.oracle.expected)
-            self.progress(f"cut: {base.program.operations} operations, {form.value}")
-            value = Value.STORED if form.stored else Value.RANDOM
-            level = CutLevel(base, value)
-            if not any(isinstance(one, Cut) for one in self.passes):
-                (answer,) = self._ask([base])
-                if answer.verdict is Verdict.SAME:
-                    return base
-                instead = answer
-                continue
-            suspected = self._suspected(base, at_first=True)
-            narrowed = None if suspected else self._narrowed(level)
-            if narrowed is not None:
-                base, level = narrowed, CutLevel(narrowed, value)
-                suspected = self._suspected(base, at_first=True)
-            suspected = suspected or self._suspected(base)
-            hints = suspected or leads(base, self.oracle.expected)
-            single = [hint for hint in hints if hint.bit_count() == 1]
-            some = hints[:AT_ONCE] if self.only_hints else single
-            alone = self._first_that_suffices(level, some, causes=bool(suspected))
-            if alone is not None:
-                return alone
-            if self.only_hints:
-                break
-            search = merge(level.size, hints=hints, likely=likely(base.program, hints))
-            cheap = cheap_rounds(level.size, hints)
-            try:
-                mask = self._search(search, level.candidate, cheap, verified=narrowed is not None)
-                return level.candidate(mask) or base
-            except DoesNotFail as refused:
-                instead = refused.answer
-                if self._adopts(instead):
-                    return self._cut(captured)
-        unchecked = without_checks(captured.program)
-        if unchecked is not captured.program:
-            return self._cut(replace(captured, program=unchecked))
-        part = None if self.only_hints or self.unkept else self._part(captured)
-        if part is None:
-            raise NotReproduced(_what_instead(instead))
-        return part
-
-    def _narrowed(self, level: CutLevel) -> Draft | None:
-        """The smallest of some windows that fails, where numbers are wrong: to look at each value
-        of it costs less than at those of all."""
-        if self.only_hints or not self.oracle.has_suspects or level.size < LARGE:
-            return None
-        keeps = likely_windows(level.size, likely(level.draft.program, ()))[:AT_ONCE]
-        drafts = [level.candidate(everything(level.size) & ~keep) for keep in keeps]
-        told = zip(drafts, self._ask(drafts), strict=True)
-        failing = [draft for draft, one in told if draft and one.verdict is Verdict.SAME]
-        return min(failing, key=lambda draft: draft.program.operations, default=None)
-
-    def _part(self, captured: Draft) -> Draft | None:
-        """The smallest part that fails where the whole does not: what a compiler makes of some
-        operations depends on those around them."""
-        cut = next((one for one in self.passes if isinstance(one, Cut)), None)
-        form = most_faithful(self.oracle.expected)
-        base = formed(captured, form, self.oracle.expected)
-        if cut is None or base.program.operations < FEWEST_FOR_PARTS:
-            return None
-        self.progress(f"cut: parts of {base.program.operations} operations, {form.value}")
-        level = CutLevel(base, Value.STORED if form.stored else Value.RANDOM)
-        drafts = [level.candidate(everything(level.size) & ~keep) for keep in windows(level.size)]
-        told = zip(drafts, self._ask(drafts), strict=True)
-        found = next((draft for draft, one in told if one.verdict is Verdict.SAME), None)
-        return None if found is None else self._apply(cut, found)
-
-    def _first_that_suffices(
-        self, level: CutLevel, hints: Sequence[int], *, causes: bool
-    ) -> Draft | None:
-        """What the failure names, if that fails by itself: nothing larger is asked then. Where
-        numbers go wrong first, they may do so in another way than where that was seen."""
-        whole = everything(level.size)
-        drafts = [level.candidate(whole & ~hint) for hint in hints]
-        answers = self._ask(drafts) if drafts else []
-        told = [*zip(drafts, answers, strict=True)]
-        found = next((draft for draft, one in told if one.verdict is Verdict.SAME), None)
-        if found is not None or not causes:
-            return found
-        cause = next((draft for draft, one in told if self._adopts(one)), None)
-        if cause is None or self._ask([cause])[0].verdict is not Verdict.SAME:
-            return None
-        return cause
-
-    def _adopts(self, answer: Answer) -> bool:
-        """Whether what is expected from here on is the failure of `answer`: see
-        `Oracle.adopt`."""
-        if answer.verdict is not Verdict.DIFFERENT or answer.failure is None:
-            return False
-        if not self.oracle.adopt(answer.failure):
-            return False
-        what = (answer.failure.metric or {}).get("attribute")
-        self.progress(f"the numbers are wrong because of another {what}: that is reduced")
-        return True
-
-    def _suspected(self, draft: Draft, *, at_first: bool = False) -> tuple[int, ...]:
-        """Where numbers go wrong first; and that with what it takes."""
-        names = self.oracle.suspects(draft, at_first=at_first)
-        if not names:
-            return ()
-        at = {node.name: 1 << i for i, node in enumerate(draft.program.calls)}
-        takes = {one for name in names for one in draft.program.by_name[name].references()}
-        wider = sum(at[one] for one in takes.union(names) if one in at)
-        return tuple(dict.fromkeys([*(at[name] for name in names), *filter(None, [wider])]))
-
-    def _apply(self, one: Pass, draft: Draft) -> Draft:
+    def apply(self, one: Pass, draft: Draft) -> Draft:
         search, candidate = self._level(one, draft)
         if search is None:
             return draft
         self.progress(f"{one.name}: {draft.program.operations} operations")
-        mask = self._search(search, candidate, verified=True)
+        mask = self.search(search, candidate, verified=True)
         return (candidate(mask) or draft) if mask else draft
 
     def _level(self, one: Pass, draft: Draft) -> tuple[Search | None, Candidate]:
@@ -360,9 +234,9 @@ class Reducer:
             except StopIteration as end:
                 best: Draft = end.value
                 return best
-            told = [answer.verdict is Verdict.SAME for answer in self._ask(asked)]
+            told = [answer.verdict is Verdict.SAME for answer in self.ask(asked)]
 
-    def _search(
+    def search(
         self,
         search: Search,
         candidate: Callable[[int], Draft | None],
@@ -375,12 +249,12 @@ class Reducer:
 
         def ask(masks: Sequence[int]) -> list[bool]:
             nonlocal verified, cheap
-            answers = self._ask([candidate(mask) for mask in masks])
+            answers = self.ask([candidate(mask) for mask in masks])
             told = [answer.verdict is Verdict.SAME for answer in answers]
             verified = verified or any(told)
             cheap -= 1
             if not verified and cheap <= 0:
-                (answer,) = self._ask([candidate(0)])
+                (answer,) = self.ask([candidate(0)])
                 if answer.verdict is not Verdict.SAME:
                     raise DoesNotFail(answer)
                 verified = True
@@ -388,7 +262,7 @@ class Reducer:
 
         return drive(search, ask)
 
-    def _ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
+    def ask(self, drafts: Sequence[Draft | None]) -> list[Answer]:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise Stopped("the budget is spent")
         self.rounds += 1
@@ -448,18 +322,3 @@ def simplicity(draft: Draft, text: str) -> Simplicity:
         kept=len(kept_inputs(program)),
         drawn=sum(map(uses_random, program.inputs)),
     )
-
-
-def _what_instead(answer: Answer | None) -> str:
-    if answer is None:
-        return "nothing was asked"
-    match answer.verdict:
-        case Verdict.PASSES:
-            return "the captured graph compiles and runs by itself without a failure" + (
-                f" ({answer.reason})" if answer.reason else ""
-            )
-        case Verdict.DIFFERENT:
-            return f"the captured graph fails in another way: {answer.reason}"
-        case Verdict.INVALID:
-            return answer.reason
-    return f"the judge failed: {answer.reason}"

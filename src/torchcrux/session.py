@@ -15,6 +15,7 @@ from torchcrux.case import Case
 from torchcrux.conclusion import conclude
 from torchcrux.confirmation import Confirmation
 from torchcrux.core.journal import Journal
+from torchcrux.first_cut import NotReproduced
 from torchcrux.oracle.answer import Flaky
 from torchcrux.oracle.failure import Kind, Stage
 from torchcrux.oracle.flaky import Frequencies
@@ -28,7 +29,7 @@ from torchcrux.output import Output
 from torchcrux.passes import ALL, Draft, Pass
 from torchcrux.pools import open_pool, prepare
 from torchcrux.program.ir import Program
-from torchcrux.reduction import NotReproduced, Reducer, Stopped
+from torchcrux.reduction import Reducer, Stopped
 from torchcrux.report.html import with_html
 from torchcrux.report.issue import with_issue
 from torchcrux.report.result import Result, write, write_atomically
