@@ -83,7 +83,7 @@ def test_other_sizes_before_come_after_the_call_alone():
 def test_a_module_comes_after_all_that_takes_arguments():
     captured = draft(calls=2)
     x, y = captured.program.nodes
-    mine = replace(x, target="L_self_modules_norm_buffers_mean_")
+    mine = replace(x, owner="buffer")
     owning = replace(captured, program=Program((mine, y), ("y",)))
     wrong, error = failure(Kind.ACCURACY), failure(Kind.COMPILE_ERROR)
     assert forms(wrong, owning) == (*forms(wrong, captured), Form.MODULE, Form.UPDATED)

@@ -13,12 +13,11 @@ from torchcrux.program.context import Backend, Context
 from torchcrux.program.ir import Node, Op, Program, Ref, Value
 from torchcrux.program.spec import Tensor
 
-OWN = {"weight": "L_self_parameters_w_", "scale": "L_self_modules_a_buffers_scale_"}
 GRAD = Tensor((2,), requires_grad=True)
 NODES = (
-    Node("w", Op.INPUT, OWN["weight"], spec=GRAD, value=Value.ONES),
+    Node("w", Op.INPUT, spec=GRAD, value=Value.ONES, owner="parameter"),
     Node("l_x_", Op.INPUT, "L_x_", spec=GRAD, value=Value.ARANGE),
-    Node("scale", Op.INPUT, OWN["scale"], spec=Tensor((2,), dtype="int64"), value=Value.ONES),
+    Node("scale", Op.INPUT, spec=Tensor((2,), dtype="int64"), value=Value.ONES, owner="buffer"),
     Node("m", Op.FUNCTION, "operator.mul", (Ref("w"), Ref("l_x_")), spec=GRAD),
     Node("s", Op.FUNCTION, "operator.add", (Ref("m"), Ref("scale")), spec=GRAD),
 )
@@ -109,6 +108,6 @@ def test_a_long_program_has_its_lines_from_before():
 
 def test_what_is_not_made_by_itself_is_not_held():
     marked = Tensor((2,), symbols=("s0",))
-    program = Program((Node("w", Op.INPUT, OWN["weight"], spec=marked), *NODES[1:]), ("s",))
+    program = Program((Node("w", Op.INPUT, spec=marked, owner="parameter"), *NODES[1:]), ("s",))
     with pytest.raises(Unmakeable):
         script(program, Context(module=True, marked=True))

@@ -113,3 +113,9 @@ def test_a_context_comes_back_equal():
 def test_what_is_no_program_is_refused(data):
     with pytest.raises(MalformedProgram):
         program_from_json(data)
+
+
+def test_whose_an_input_is_is_kept():
+    nodes = (Node("w", Op.INPUT, owner="parameter"), Node("x", Op.INPUT))
+    read = program_from_json(program_to_json(Program(nodes, ("w",))))
+    assert [node.owner for node in read.nodes] == ["parameter", ""]

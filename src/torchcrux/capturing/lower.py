@@ -96,6 +96,7 @@ class _Lowering:
             target=str(node.target),
             spec=spec,
             origin=_origin(node),
+            owner=owned.group(1) if (owned := _OWNED.search(str(node.target))) else "",
         )
 
     def _attribute(self, node: fx.Node) -> Node | None:
@@ -103,7 +104,8 @@ class _Lowering:
         if isinstance(value, torch.Tensor):
             spec = self._described(value)
             self.tensors |= tensors_of(node.name, value, spec)
-            return Node(node.name, Op.INPUT, target=_held(str(node.target), value), spec=spec)
+            owner = _owner(str(node.target), value)
+            return Node(node.name, Op.INPUT, target=str(node.target), spec=spec, owner=owner)
         if isinstance(value, fx.GraphModule):
             lowering = _Lowering(inline_modules(value), self.spelling)
             inner = lowering.run(())
@@ -335,13 +337,16 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+), in ([^\n]*)\n\s*([^\n]*)')
 _SEGMENT = re.compile(r"\[['\"]?([^'\"\]]+)['\"]?\]")
 
 
-def _held(name: str, value: torch.Tensor) -> str:
-    """The name of what a graph holds, as Dynamo names what is passed and a module of the user's
-    holds. What tracing has made is nobody's."""
+_OWNED = re.compile(r"_(parameter|buffer)s_")
+"""In the name that Dynamo gives to an input which a module of the user's holds."""
+
+
+def _owner(name: str, value: torch.Tensor) -> str:
+    """What a tensor that the graph itself holds is to the user's module; nothing if it is a
+    constant of the tracing."""
     if name.rpartition(".")[2].startswith("_tensor_constant"):
-        return name
-    kind = "parameters" if isinstance(value, torch.nn.Parameter) else "buffers"
-    return f"L_self_{kind}_{name}"
+        return ""
+    return "parameter" if isinstance(value, torch.nn.Parameter) else "buffer"
 
 
 def _origin(node: fx.Node) -> Origin | None:

@@ -16,13 +16,11 @@ from torchcrux.program.ir import Node, Program
 from torchcrux.program.spec import Spec, Tensor
 
 CLASS = "Model"
-_OWNED = re.compile(r"_(parameters|buffers)_")
-"""In the name that Dynamo gives to such an input."""
 
 
 def owns(program: Program) -> bool:
     """Whether any input was a parameter or buffer of a module."""
-    return any(_OWNED.search(node.target) for node in program.inputs)
+    return any(node.owner for node in program.inputs)
 
 
 def owned(program: Program, context: Context) -> list[Node]:
@@ -33,7 +31,7 @@ def owned(program: Program, context: Context) -> list[Node]:
     return [
         node
         for node in program.inputs
-        if _OWNED.search(node.target)
+        if node.owner
         and isinstance(node.spec, Tensor)
         and not node.spec.inference
         and node.name not in others
@@ -46,7 +44,7 @@ def named(program: Program, held: list[Node]) -> Mapping[str, str]:
         return variables(program)
     found: dict[str, str] = {}
     for node in held:
-        role = role_of(node) or ("buffer" if _is_buffer(node) else "weight")
+        role = role_of(node) or ("buffer" if node.owner == "buffer" else "weight")
         found[node.name] = unused(role, found.values())
     return variables(program, fixed=found)
 
@@ -100,7 +98,7 @@ def as_module(
 
 def _attribute(node: Node, name: str, text: str) -> str:
     assert isinstance(node.spec, Tensor)
-    if _is_buffer(node):
+    if node.owner == "buffer":
         return f'self.register_buffer("{name}", {text})'
     grad = "" if node.spec.requires_grad else ", requires_grad=False"
     plain = text.replace(", requires_grad=True", "").removesuffix(".requires_grad_()")
@@ -118,7 +116,3 @@ def _change(spec: Spec) -> str:
         return ".logical_not_()"
     change = ".mul_(2)" if spec.is_floating else ".add_(1)"
     return f".data{change}" if spec.requires_grad else change
-
-
-def _is_buffer(node: Node) -> bool:
-    return "_buffers_" in node.target

@@ -106,7 +106,8 @@ class Node:
     name of a method of the first argument. `spec` says what value eager computes there.
     `obstacle`, if set, says why the call cannot be written as text: it can only be cut.
     `value` and `elements` (row-major, of a LITERAL) are those of an input. `samples` are a few
-    numbers, the most unusual first, of a tensor that eager made too large for a literal.
+    numbers, the most unusual first, of a tensor that eager made too large for a literal. `owner` is
+    "parameter" or "buffer" for an input that a module of the user's holds as such.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Node:
     value: Value = Value.RANDOM
     elements: tuple[int | float | bool | complex | str, ...] = ()
     samples: tuple[int | float, ...] = ()
+    owner: str = ""
     told: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What follows from the rest and is worth keeping: for all programs that share the node."""
 

@@ -72,6 +72,8 @@ def _node_to_json(node: Node, regions: dict[Region, int]) -> dict[str, Any]:
         data["value"] = node.value.value
         if node.elements:
             data["elements"] = [_arg_to_json(item) for item in node.elements]
+        if node.owner:
+            data["owner"] = node.owner
     return data
 
 
@@ -88,6 +90,7 @@ def _node_from_json(data: dict[str, Any], regions: list[Region]) -> Node:
         obstacle=data.get("obstacle"),
         value=Value(data.get("value", "random")),
         elements=tuple(_number(_arg_from_json(item)) for item in data.get("elements", ())),
+        owner=data.get("owner", ""),
     )
 
 
