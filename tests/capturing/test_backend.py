@@ -423,6 +423,53 @@ def test_an_object_is_made_as_its_module_made_it(scripts, said_alone):
     assert "boom" in said_alone(backend), backend.source
 
 
+def test_tables_that_other_modules_fill(scripts, said_alone):
+    scripts.write(
+        "registry.py",
+        """
+        KERNELS, LIMITS = {}, {}
+
+        def kernel(name):
+            def register(function):
+                KERNELS[name] = function
+                return function
+            return register
+        """,
+    )
+    scripts.write(
+        "kernels.py",
+        """
+        from registry import kernel, LIMITS
+
+        WORD = "boom"
+        LIMITS["sine"] = 3
+
+        @kernel("sine")
+        def sine():
+            return WORD
+
+        def unrelated():
+            pass
+        """,
+    )
+    scripts.write(
+        "backends.py",
+        """
+        import kernels
+        from registry import KERNELS, LIMITS
+
+        def backend(gm, inputs):
+            if LIMITS["sine"] == 3:
+                raise RuntimeError(KERNELS["sine"]())
+        """,
+    )
+    found = scripts.run("import torch\nfrom backends import backend\n" + USE.format("backend"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert "unrelated" not in backend.source
+    assert "boom" in said_alone(backend), backend.source
+
+
 def test_tables_that_no_function_fills_are_made_as_their_module_made_them(scripts, said_alone):
     scripts.write(
         "vendor.py",

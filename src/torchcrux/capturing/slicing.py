@@ -16,6 +16,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class _Statement:
     binds: frozenset[str]
     changes: frozenset[str]
     uses: frozenset[str]
+    inside: frozenset[str]
 
 
 @dataclass
@@ -94,17 +96,31 @@ class Slices:
         if not isinstance(value, (dict, list, set)) and (home is None or self._installed(home)):
             return
         makers = [
-            vars(module).get(one.node.name)
+            vars(module)[one.node.name]
             for one in known.statements
-            if isinstance(one.node, ast.FunctionDef) and name in changed_inside(one.node)
+            if isinstance(one.node, ast.FunctionDef)
+            if name in one.inside and one.node.name in vars(module)
         ]
-        for other in [*sys.modules.values()]:
-            if not isinstance(other, types.ModuleType) or self._installed(other):
-                continue
+        for other in self._own:
             same = {key for key, held in vars(other).items() if held is value}
             makes = {key for key, held in vars(other).items() if any(held is one for one in makers)}
-            if (same or makes) and getattr(other, "__file__", None) is not None:
-                self._fill_from(self._module(other), other, value, same, makes)
+            if same or makes:
+                try:
+                    filling = self._module(other)
+                except (OSError, SyntaxError):
+                    continue  # nothing of it can come along
+                self._fill_from(filling, other, value, same, makes)
+
+    @cached_property
+    def _own(self) -> list[types.ModuleType]:
+        """The modules of the user's that have a file."""
+        return [
+            module
+            for module in [*sys.modules.values()]
+            if isinstance(module, types.ModuleType)
+            and getattr(module, "__file__", None) is not None
+            and not self._installed(module)
+        ]
 
     def _fill_from(
         self, known: _Module, module: types.ModuleType, value: Any, same: set[str], makes: set[str]
@@ -150,7 +166,7 @@ class Slices:
     def changed_inside(self, module: types.ModuleType, name: str) -> bool:
         """Whether a function or class of `module` changes the object bound to `name`, or binds
         another one."""
-        return any(name in changed_inside(one.node) for one in self._module(module).statements)
+        return any(name in one.inside for one in self._module(module).statements)
 
     def _constant(
         self, known: _Module, module: types.ModuleType, name: str, binding: Sequence[int]
@@ -358,7 +374,8 @@ def _analysed(node: ast.stmt) -> _Statement:
     binds = frozenset(_bound(node))
     changes = frozenset(changed(node)) - binds
     table = symtable.symtable(ast.unparse(node), "<statement>", "exec")
-    return _Statement(node, binds, changes, frozenset(_used(table)))
+    inside = frozenset(changed_inside(node))
+    return _Statement(node, binds, changes, frozenset(_used(table)), inside)
 
 
 def _used(table: symtable.SymbolTable) -> Iterator[str]:
