@@ -11,27 +11,24 @@ from __future__ import annotations
 import ast
 import importlib.util
 import linecache
-import symtable
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torchcrux.capturing.constants import constant
-from torchcrux.capturing.filling import called, changed, changed_inside, fills, only_prepares
+from torchcrux.capturing.filling import called, fills, only_prepares
+from torchcrux.capturing.statements import (
+    Statement,
+    analysed,
+    is_import,
+    is_main_guard,
+    needed_imports,
+)
 from torchcrux.emit.layout import folded
-
-
-@dataclass
-class _Statement:
-    node: ast.stmt
-    binds: frozenset[str]
-    changes: frozenset[str]
-    uses: frozenset[str]
-    inside: frozenset[str]
 
 
 @dataclass
@@ -39,7 +36,7 @@ class _Module:
     name: str
     package: str
     lines: list[str]
-    statements: list[_Statement]
+    statements: list[Statement]
     chosen: set[int] = field(default_factory=set)
     needed: set[str] = field(default_factory=set)
     replaced: dict[int, list[str]] = field(default_factory=dict)
@@ -81,7 +78,7 @@ class Slices:
             known.chosen.add(binding[0])
             known.replaced[binding[0]] = written
             return True
-        imported = all(_is_import(known.statements[i].node) for i in binding)
+        imported = all(is_import(known.statements[i].node) for i in binding)
         for i in sorted({*binding, *(() if imported else changing)}):
             self._choose(known, i, name)
         if not imported:
@@ -126,7 +123,7 @@ class Slices:
         self, known: _Module, module: types.ModuleType, value: Any, same: set[str], makes: set[str]
     ) -> None:
         for i, one in enumerate(known.statements):
-            if _is_import(one.node) or self._foreign(one.node, module):
+            if is_import(one.node) or self._foreign(one.node, module):
                 continue
             if same.isdisjoint(fills(one.node)) and makes.isdisjoint(called(one.node)):
                 continue
@@ -197,7 +194,7 @@ class Slices:
         for module in self._modules.values():
             for i in sorted(module.chosen):
                 statement = module.statements[i]
-                if i in module.replaced and _is_import(statement.node):
+                if i in module.replaced and is_import(statement.node):
                     continue
                 text = "".join(module.replaced.get(i, ())) or ast.unparse(statement.node)
                 for name in statement.binds & module.needed:
@@ -219,8 +216,8 @@ class Slices:
                 node = module.statements[i].node
                 if i in module.replaced:
                     blocks += module.replaced[i]
-                elif _is_import(node):
-                    for line in _needed_imports(node, module.needed):
+                elif is_import(node):
+                    for line in needed_imports(node, module.needed):
                         imports[line] = None
                 else:
                     blocks.append(_source(module, node))
@@ -246,13 +243,13 @@ class Slices:
             except ValueError as error:
                 raise OSError(f"{file} is not text") from error
             package = getattr(module, "__package__", None) or ""
-            statements = [_analysed(node) for node in tree.body if not _is_main_guard(node)]
+            statements = [analysed(node) for node in tree.body if not is_main_guard(node)]
             self._modules[module.__name__] = _Module(module.__name__, package, lines, statements)
         return self._modules[module.__name__]
 
     def _choose(self, module: _Module, index: int, name: str) -> None:
         statement = module.statements[index]
-        if _is_import(statement.node):
+        if is_import(statement.node):
             module.chosen.add(index)
             self._follow_import(module, index, name)
             return
@@ -347,61 +344,3 @@ def _source(module: _Module, node: ast.stmt) -> str:
     whole = first == 1 or node.col_offset == 0
     text = "".join(module.lines[first - 1 : node.end_lineno]).rstrip()
     return text if whole and ";" not in text.splitlines()[-1] else ast.unparse(node)
-
-
-def _is_import(node: ast.stmt) -> bool:
-    return isinstance(node, (ast.Import, ast.ImportFrom))
-
-
-def _needed_imports(node: ast.stmt, needed: set[str]) -> Iterator[str]:
-    """The import statement with only the names that are needed."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if (alias.asname or alias.name.partition(".")[0]) in needed:
-                yield ast.unparse(ast.Import([alias]))
-    elif isinstance(node, ast.ImportFrom):
-        names = [a for a in node.names if a.name == "*" or (a.asname or a.name) in needed]
-        yield ast.unparse(ast.ImportFrom(node.module, names, node.level))
-
-
-def _is_main_guard(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and any(
-        isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
-    )
-
-
-def _analysed(node: ast.stmt) -> _Statement:
-    binds = frozenset(_bound(node))
-    changes = frozenset(changed(node)) - binds
-    table = symtable.symtable(ast.unparse(node), "<statement>", "exec")
-    inside = frozenset(changed_inside(node))
-    return _Statement(node, binds, changes, frozenset(_used(table)), inside)
-
-
-def _used(table: symtable.SymbolTable) -> Iterator[str]:
-    """Names of the module that a scope, and those inside it, refer to."""
-    for symbol in table.get_symbols():
-        if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
-            yield symbol.get_name()
-    for inner in table.get_children():
-        yield from _used(inner)
-
-
-def _bound(node: ast.AST) -> Iterator[str]:
-    """Names that a statement binds in the scope it stands in."""
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            yield node.name
-            return
-        case ast.Lambda():
-            return
-        case ast.Import():
-            yield from (a.asname or a.name.partition(".")[0] for a in node.names)
-        case ast.ImportFrom():
-            yield from (a.asname or a.name for a in node.names if a.name != "*")
-        case ast.Name(id=name, ctx=ast.Store()):
-            yield name
-        case ast.ExceptHandler(name=str(name)):
-            yield name
-    for child in ast.iter_child_nodes(node):
-        yield from _bound(child)
