@@ -102,20 +102,28 @@ SEEN = []
 for one in DRAWN:
     SEEN.append(one)
 HOME = os.path.join(os.getcwd(), "cache")
-CODE = hashlib.sha256(HOME.encode()).digest()
+os.environ["SECRET"] = "hun" + "ter2"
+TOKEN = os.environ.get("SECRET")
+CODE = hashlib.sha256(b"plan").hexdigest()
+NAME = "-".join(["a", "b"])
+PARTS = int(hashlib.md5(b"plan").hexdigest(), 16) % 7
 CALLS = 2 - 1
 LIMIT = 3
 
 def my_backend(gm, inputs):
     global CALLS
     CALLS += 1
-    if DRAWN == SEEN and LAST > LIMIT - 2 and len(CODE) == 32 and HOME.endswith("cache"):
+    read = TOKEN, CODE, PARTS, NAME
+    if DRAWN == SEEN and LAST > LIMIT - 2 and HOME.endswith("cache") and read:
         raise RuntimeError(f"boom{CALLS - 1}")
 """
         + USE.format("my_backend"),
         "my_backend",
-        ["CALLS = 2 - 1\n", "LIMIT = 3\n", "SEEN = [", "HOME = os.path.join(os.getcwd()"],
-        ["random", "for one in", "LAST: int", "hashlib"],
+        [
+            *("CALLS = 2 - 1\n", "LIMIT = 3\n", "SEEN = [", "HOME = os.path.join(os.getcwd()"),
+            *("TOKEN = os.environ.get(", "CODE = hashlib.sha256(", "NAME = 'a-b'\n"),
+        ],
+        ["random", "for one in", "LAST: int", "hunter2", "md5"],
     ),
     "a table that a loop and decorators fill": (
         """

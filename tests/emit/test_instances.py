@@ -60,6 +60,7 @@ def made(source):
 def test_the_objects_of_a_source():
     assert from_state(SOURCE) == ["options", "backend"]
     assert from_state("a = B()\nvars(a).update({'x': 1})") == []
+    assert from_state("a = B.__new__(B)\na.update({'x': 1})") == []
 
 
 def test_arguments_are_what_the_attributes_hold_and_the_rest_goes():
@@ -106,7 +107,8 @@ def test_the_edits_of_a_draft():
     setting = SOURCE + "\n\ntorch._inductor.config.post_grad_custom_post_pass = backend"
     draft = Draft(Program((), ()), Context(Backend("backend", source=SOURCE), config=(setting,)))
     edits = [*Instances().edits(draft)]
-    assert [str(edit) for edit in edits[:2]] == ["backend as its class makes it"] * 2
+    words = "backend as its class makes it"
+    assert [str(edit) for edit in edits[:2]] == [words, f"{words}, given what it holds"]
     for edit in edits:
         draft = edit.apply(draft)
     assert "__new__" not in draft.context.backend.source
@@ -152,3 +154,11 @@ def test_arguments_that_a_backend_gives_to_aot_autograd():
         'compiler_fn = aot_autograd(fw_compiler=functools.partial(lower, phase="a"))\n'
     )
     assert "lower_backward" not in plainest and "def lower(" in plainest
+
+
+def test_what_a_decorator_may_have_registered_stays():
+    source = AOT.replace("def lower_backward", "@functools.cache\ndef lower_backward")
+    draft = Draft(Program((), ()), Context(Backend("compiler_fn", source=source)))
+    (edit, _) = AotArguments().edits(draft)
+    plainer = edit.apply(draft).context.backend.source
+    assert "bw_compiler" not in plainer and "def lower_backward" in plainer

@@ -1,7 +1,8 @@
 """Variables of a module that hold plain data: what they hold says more than how it was computed.
 
 A draw of `random`, a loop that fills a table and what the environment says give something else in
-another process; numbers, names and tables of them do not.
+another process; numbers and tables of them do not. Text is another matter: what was read from
+somewhere may be nobody's business, and stays the expression that reads it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ SHORT = 200
 LONG = 2000
 """Of one in place of an expression that uses more than the language has."""
 
+_READING = {"open", "input", "__import__", "eval", "exec"}
+
 
 def is_plain(value: Any) -> bool:
     """Whether `repr` writes it as Python reads it."""
@@ -26,8 +29,8 @@ def is_plain(value: Any) -> bool:
 
 def constant(name: str, node: ast.stmt, value: Any, *, alone: bool) -> str | None:
     """The assignment of `value` to `name` in place of the statement `node`; None if that is to
-    stay: it says the same, or the value is no plain data, long, or of this machine. `alone` says
-    that the statement uses nothing that the module defines or imports."""
+    stay: it says the same, or the value is no plain data, or long, or has text and was not written
+    in place. `alone` says that the statement uses nothing that the module defines or imports."""
     match node:
         case ast.Assign(targets=[ast.Name()], value=expression):
             pass
@@ -35,7 +38,8 @@ def constant(name: str, node: ast.stmt, value: Any, *, alone: bool) -> str | Non
             pass
         case _:
             return None
-    if not _is_data(value):
+    reads = {one.id for one in ast.walk(expression) if isinstance(one, ast.Name)} & _READING
+    if not _is_data(value, text=alone and not reads):
         return None
     text = repr(value)
     if len(text) > (SHORT if alone else LONG) or _is_literal(expression, value):
@@ -43,15 +47,19 @@ def constant(name: str, node: ast.stmt, value: Any, *, alone: bool) -> str | Non
     return f"{name} = {text}"
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: Any, *, text: bool) -> bool:
+    """Whether it is made of numbers; with `text`, of strings of one line as well, but no paths."""
     match value:
         case str():
-            return type(value) is str and not {"\n", os.sep} & {*value}
+            return text and type(value) is str and not {"\n", os.sep} & {*value}
+        case bytes():
+            return text and type(value) is bytes
         case list() | tuple() | set() | frozenset():
             plain = type(value) in (list, tuple, set, frozenset)
-            return plain and all(map(_is_data, value))
+            return plain and all(_is_data(one, text=text) for one in value)
         case dict():
-            return type(value) is dict and all(map(_is_data, [*value, *value.values()]))
+            parts = [*value, *value.values()]
+            return type(value) is dict and all(_is_data(one, text=text) for one in parts)
     return is_plain(value)
 
 

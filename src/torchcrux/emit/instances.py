@@ -109,15 +109,14 @@ def _without(text: str, unused: set[str]) -> str:
 def _instances(tree: ast.Module) -> Iterator[_Instance]:
     made: dict[str, tuple[str, ast.stmt]] = {}
     for node in tree.body:
-        text = ast.unparse(node)
         match node:
             case ast.Assign(
                 targets=[ast.Name(id=name)],
                 value=ast.Call(func=ast.Attribute(value=ast.Name(id=cls), attr="__new__")),
-            ) if text == f"{name} = {cls}.__new__({cls})":
+            ) if ast.unparse(node) == f"{name} = {cls}.__new__({cls})":
                 made[name] = (cls, node)
             case ast.Expr(value=ast.Call(args=[ast.Dict(keys=keys, values=values)])):
-                name = text.removeprefix("vars(").partition(").update(")[0]
+                name = _filled(node)
                 if name in made and all(isinstance(key, ast.Constant) for key in keys):
                     names = [str(key.value) for key in keys if isinstance(key, ast.Constant)]
                     cls, first = made.pop(name)
@@ -162,6 +161,8 @@ def _parameters(cls: str, classes: Mapping[str, ast.ClassDef]) -> dict[str, ast.
 
 def _of_function(args: ast.arguments) -> dict[str, ast.expr | None]:
     positional = [*args.posonlyargs, *args.args]
+    if not positional:  # all in one
+        return {}
     defaults = [None] * (len(positional) - len(args.defaults)) + [*args.defaults]
     found = {one.arg: default for one, default in zip(positional, defaults, strict=True)}
     found |= {
@@ -208,14 +209,28 @@ def _binds(node: ast.stmt) -> set[str]:
         return {node.name}
     if isinstance(node, ast.Assign):
         return {one.id for one in node.targets if isinstance(one, ast.Name)}
-    if isinstance(node, ast.Expr):  # the state of an object
-        name = ast.unparse(node).removeprefix("vars(").partition(").update(")[0]
-        return {name} if name.isidentifier() else set()
-    return set()
+    return {_filled(node)} - {""}
+
+
+def _filled(node: ast.stmt) -> str:
+    """The variable of the object to which a statement gives its state; empty if it is another."""
+    match node:
+        case ast.Expr(
+            value=ast.Call(
+                func=ast.Attribute(
+                    value=ast.Call(func=ast.Name(id="vars"), args=[ast.Name(id=name)]),
+                    attr="update",
+                )
+            )
+        ):
+            return name
+    return ""
 
 
 def _is_used(statement: ast.stmt, tree: ast.Module) -> bool:
-    """Whether anything but what makes it uses what the statement binds."""
+    """Whether anything but what makes it uses what the statement binds, or a decorator may."""
+    if isinstance(statement, ast.FunctionDef) and statement.decorator_list:
+        return True
     bound = _binds(statement)
     others = [one for one in tree.body if not _binds(one) & bound]
     return any(_names(one) & bound for one in others)

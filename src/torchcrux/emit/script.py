@@ -213,7 +213,8 @@ def _environment(context: Context) -> list[str]:
 
 def _sources(context: Context) -> str:
     """All text of the user's that comes along."""
-    return "\n".join([context.backend.source, *(source for _, source in context.operators)])
+    operators = [source for _, source in context.operators]
+    return "\n".join([context.backend.source, *context.config, *operators])
 
 
 def _split_imports(source: str) -> tuple[list[str], list[str]]:

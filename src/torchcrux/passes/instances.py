@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchcrux.emit.instances import (
@@ -22,7 +22,11 @@ class Construct:
     plain: bool
 
     def apply(self, draft: Draft) -> Draft:
-        return _with_sources(draft, self._changed)
+        backend = draft.context.backend
+        source = self._changed(backend.source)
+        config = tuple(map(self._changed, draft.context.config))
+        context = replace(draft.context, backend=replace(backend, source=source), config=config)
+        return replace(draft, context=context)
 
     def _changed(self, source: str) -> str:
         if f"vars({self.name}).update(" not in source:
@@ -30,7 +34,8 @@ class Construct:
         return constructed(source, self.name, plain=self.plain) or source
 
     def __str__(self) -> str:
-        return f"{self.name} as its class makes it"
+        words = f"{self.name} as its class makes it"
+        return words if self.plain else f"{words}, given what it holds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +45,12 @@ class DropAotArgument:
 
     def apply(self, draft: Draft) -> Draft:
         backend = draft.context.backend
-        if "aot_autograd(" not in backend.source:
-            return draft
-        return _with_sources(draft, self._changed)
-
-    def _changed(self, source: str) -> str:
-        return without_aot_argument(source, self.name, self.argument)
+        source = without_aot_argument(backend.source, self.name, self.argument)
+        context = replace(draft.context, backend=replace(backend, source=source))
+        return replace(draft, context=context)
 
     def __str__(self) -> str:
         return f"without {self.argument} of {self.name}"
-
-
-def _with_sources(draft: Draft, changed: Callable[[str], str]) -> Draft:
-    """The draft with the texts of the script's that come along `changed`."""
-    backend = draft.context.backend
-    config = tuple(map(changed, draft.context.config))
-    backend = replace(backend, source=changed(backend.source))
-    return replace(draft, context=replace(draft.context, backend=backend, config=config))
 
 
 class AotArguments:
