@@ -26,11 +26,13 @@ _DOUBLED = 2
 
 @dataclass(frozen=True, slots=True)
 class Necessary:
-    """A single further edit and what it led to: why the thing it removes is there."""
+    """A single further edit and what it led to: why the thing it removes is there. `changed` is
+    what it made of the draft."""
 
     change: str
     verdict: Verdict
     edit: Edit
+    changed: Draft | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def certificate(draft: Draft, asked: Sequence[tuple[Edit, Draft | None, Answer]]
     words = Words(draft)
     entries: dict[tuple[str, Verdict], Necessary] = {}
     for edit, verdict in nearest(told):
-        change = words.of(edit, made[id(edit)])
-        entries.setdefault((change, verdict), Necessary(change, verdict, edit))
+        changed = made[id(edit)]
+        change = words.of(edit, changed)
+        entries.setdefault((change, verdict), Necessary(change, verdict, edit, changed))
     return Certificate(draft, tuple(told), tuple(entries.values()))

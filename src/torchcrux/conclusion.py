@@ -21,6 +21,7 @@ from torchcrux.program.ir import Program
 from torchcrux.reduction import Reducer
 from torchcrux.report.result import Result, Sizes, origins
 from torchcrux.run import Pool
+from torchcrux.trim import trimmed
 
 MOST_FRESH_RUNS = 12
 
@@ -75,12 +76,15 @@ def conclude(
     judged, answer = reducer.best, reducer.best_answer
     assert judged is not None and answer is not None and answer.failure is not None
     lower = Layers(judged.context.backend.name, judged, answer)
+    reducer.deadline = None  # the search is over
     if explain:
         progress("layers: where it fails first")
         lower = layers(oracle, judged, answer)
         if lower.draft != judged:
             judged, answer = lower.draft, lower.answer
             reducer.certify(judged)
+        progress("trim: code that is never executed")
+        judged, answer = trimmed(oracle, reducer, judged, answer)
     proof, explained = reducer.proof or Certificate(judged), Explanation()
     assert answer.failure is not None
     progress("verify: three fresh interpreters; explain: what makes it pass")

@@ -292,6 +292,23 @@ class Compiler:
         ["class Compiler", "2.5"],
         [],
     ),
+    "an instance that holds a secret of the environment": (
+        """
+import os, torch
+os.environ["BUILD_TOKEN"] = "open" + "sesame"
+os.environ["FLAVOUR"] = "release" + "-build"
+class Compiler:
+    def __init__(self):
+        self.header = "Bearer " + os.environ["BUILD_TOKEN"]
+        self.flavour = os.environ["FLAVOUR"]
+    def __call__(self, gm, inputs):
+        raise RuntimeError("boom" + self.flavour)
+"""
+        + USE.format("Compiler()"),
+        "compiler",
+        ['"Bearer " + os.environ.get("BUILD_TOKEN", "")', '"release-build"'],
+        ["opensesame"],
+    ),
     "an instance without a state, of an abstract class": (
         """
 import torch

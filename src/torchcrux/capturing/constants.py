@@ -10,13 +10,20 @@ from __future__ import annotations
 import ast
 import math
 import os
+import re
 from typing import Any
+
+from torchcrux.emit.calls import quoted
 
 SHORT = 200
 """Characters of a value that is written in place of any expression."""
 LONG = 2000
 """Of one in place of an expression that uses more than the language has."""
 
+LEAST_SECRET = 8
+"""Characters from which on the value of a variable is told from a word that happens to be one."""
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(API|ACCESS|PRIVATE|AUTH)_?KEY", re.IGNORECASE)
 _READING = {"open", "input", "__import__", "eval", "exec"}
 
 
@@ -25,6 +32,18 @@ def is_plain(value: Any) -> bool:
     if type(value) is float:
         return math.isfinite(value)
     return value is None or value is ... or type(value) in (bool, int, str, bytes)
+
+
+def without_secrets(value: str) -> str:
+    """A string as an expression. What the environment holds under a name that says that it is
+    secret is read from there: a repro is to be shown to others."""
+    for name, secret in os.environ.items():
+        if _SECRET.search(name) and len(secret) >= LEAST_SECRET and secret in value:
+            read = f'os.environ.get({quoted(name)}, "")'
+            around = [without_secrets(part) if part else "" for part in value.split(secret)]
+            parts = [part for one in around for part in (read, one)]
+            return " + ".join(filter(None, parts[1:]))
+    return quoted(value)
 
 
 def constant(name: str, node: ast.stmt, value: Any, *, alone: bool) -> str | None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from torchcrux import _torch
-from torchcrux.capturing.constants import is_plain
+from torchcrux.capturing.constants import is_plain, without_secrets
 from torchcrux.capturing.slicing import Slices
 from torchcrux.emit.calls import quoted
 from torchcrux.emit.layout import folded
@@ -64,8 +64,13 @@ class Expressions:
 
     def of(self, value: Any) -> str:
         """The expression for `value`. Raises Inexpressible."""
+        if isinstance(value, str) and is_plain(value):
+            written = without_secrets(value)
+            if written != quoted(value):
+                self._imports["import os"] = None
+            return written
         if is_plain(value):
-            return quoted(value) if isinstance(value, str) else repr(value)
+            return repr(value)
         if type(value) is float:
             return f'float("{value}")'
         if id(value) in self._made:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 WIDTH = 88
 _OPEN, _CLOSE = "([{", ")]}"
+_MARKS = _OPEN + _CLOSE + ","
+_MARK = re.compile(r"""(["'])(?:\\.|(?!\1).)*\1?|[\[\](){},]""", re.DOTALL)
 
 
 def folded(lines: Iterable[str]) -> list[str]:
@@ -69,53 +72,45 @@ def _keeps_comma(head: str, items: list[str]) -> bool:
     return (head[-1] in "[{" or not called or keyword) and len(items) > 1
 
 
+def _marks(text: str) -> Iterator[tuple[int, str]]:
+    """Where brackets and commas stand outside strings, and which."""
+    for found in _MARK.finditer(text):
+        if found[0] in _MARKS:
+            yield found.start(), found[0]
+
+
 def _brackets(text: str) -> list[int]:
     """Where the brackets with content open that stand inside no other."""
-    found, depth, start, i = [], 0, 0, 0
-    while i < len(text):
-        char = text[i]
-        if char in "\"'":
-            i = _string_end(text, i)
-            continue
-        if char in _OPEN:
+    found, depth, start = [], 0, 0
+    for i, mark in _marks(text):
+        if mark in _OPEN:
             if depth == 0:
                 start = i
             depth += 1
-        elif char in _CLOSE:
+        elif mark in _CLOSE:
             depth -= 1
             if depth == 0 and i > start + 1:
                 found.append(start)
-        i += 1
     return found
 
 
 def _partner(text: str, at: int) -> int:
-    depth, i = 0, at
-    while i < len(text):
-        char = text[i]
-        if char in "\"'":
-            i = _string_end(text, i)
-            continue
-        depth += (char in _OPEN) - (char in _CLOSE)
+    depth = 0
+    for i, mark in _marks(text[at:]):
+        depth += (mark in _OPEN) - (mark in _CLOSE)
         if depth == 0:
-            return i
-        i += 1
+            return at + i
     raise ValueError(f"a bracket is not closed: {text}")
 
 
 def _split(text: str) -> list[str]:
     """`text` at its commas, without those inside brackets and strings."""
-    items, depth, start, i = [], 0, 0, 0
-    while i < len(text):
-        char = text[i]
-        if char in "\"'":
-            i = _string_end(text, i)
-            continue
-        depth += (char in _OPEN) - (char in _CLOSE)
-        if char == "," and depth == 0:
+    items, depth, start = [], 0, 0
+    for i, mark in _marks(text):
+        depth += (mark in _OPEN) - (mark in _CLOSE)
+        if mark == "," and depth == 0:
             items.append(text[start:i].strip())
             start = i + 1
-        i += 1
     last = text[start:].strip()
     return [*items, last] if last else items
 
@@ -125,13 +120,6 @@ def _is_comprehension(text: str) -> bool:
     for at in reversed(_brackets(text)):
         text = text[:at] + text[_partner(text, at) :]
     return " for " in text and " in " in text
-
-
-def _string_end(text: str, start: int) -> int:
-    i = start + 1
-    while i < len(text) and text[i] != text[start]:
-        i += 2 if text[i] == "\\" else 1
-    return i + 1
 
 
 def _is_enclosed(text: str) -> bool:

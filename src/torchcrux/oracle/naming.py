@@ -7,6 +7,7 @@ dozens of stems, and only these go to the judge of a candidate.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from torchcrux.emit.names import variables
 from torchcrux.emit.plainly import is_long
@@ -52,4 +53,10 @@ def renamed(program: Program) -> list[tuple[str, str]]:
 def _pairs(node: Node, variable: str) -> str:
     """The stems of the variable, of what is called and of the captured name: as a text, which of
     all things is told from others the fastest."""
-    return f"{stem(variable)} {stem(name_of(node))} {stem(node.name)}"
+    old = stem(node.name)
+    new = old if variable == node.name else stem(variable)
+    return f"{new} {_called(name_of(node))} {old}"
+
+
+_called = cache(stem)
+"""Of what is called there are few names."""

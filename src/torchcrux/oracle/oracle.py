@@ -362,11 +362,18 @@ class Oracle:
         return outcomes
 
     def repeat(self, draft: Draft, count: int) -> Frequency:
-        """How many of `count` runs of one script fail in the same way. Nothing is journalled."""
-        text = self.text(draft)
-        task = self._task(draft, text, self.values.sources(draft.program))
-        answers = self._run([(text, task)] * count)
+        """How many of `count` runs of one script fail in the same way."""
+        answers = self.once([draft] * count)
         return Frequency(sum(one.verdict is Verdict.SAME for one in answers), count)
+
+    def once(self, drafts: Sequence[Draft]) -> list[Answer]:
+        """The answers of one run each, alike or not. Nothing is remembered or journalled."""
+        self.values.ensure(drafts)
+        asked = []
+        for draft in drafts:
+            text = self.text(draft)
+            asked.append((text, self._task(draft, text, self.values.sources(draft.program))))
+        return self._run(asked)
 
     def try_often(self, frequency: Frequency, looped: bool) -> None:
         """From here on a candidate passes only after as many tries as `frequency` asks for: in a

@@ -1,0 +1,149 @@
+"""Code of the user's comes along without what is never executed, where all that is told of the
+script stays true of it."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+SCRIPT = '''
+import logging
+import operator
+import os
+
+import torch
+
+log = logging.getLogger("compiler")
+
+
+class LoweringError(RuntimeError):
+    """Something cannot be lowered."""
+
+    def __init__(self, node, why):
+        super().__init__(f"cannot lower {node.name}: {why}")
+
+
+RULES = {}
+
+
+def rule(*targets):
+    def register(fn):
+        for target in targets:
+            RULES[target] = fn
+        return fn
+
+    return register
+
+
+@rule(torch.sin)
+def lower_sin(compiler, node, x):
+    return "sin"
+
+
+@rule(operator.add)
+def lower_add(compiler, node, a, b):
+    if isinstance(b, (int, float)):
+        return "add a number"
+    if a.dtype == torch.float64:
+        return compiler.wide(node)
+    if a.shape != b.shape:
+        raise LoweringError(node, f"shapes differ, {a.dim()} and {b.dim()}")
+    return "add"
+
+
+class Compiler:
+    def __init__(self, verbose=False):
+        self.verbose = verbose
+
+    def __call__(self, gm, inputs):
+        """Compile it."""
+        for node in gm.graph.nodes:
+            if node.op == "call_function":
+                self.visit(node)
+            elif node.op == "call_module":
+                raise LoweringError(node, "a module")
+        if os.environ.get("COMPILER_DUMP"):
+            self.dump(gm)
+        return gm.forward
+
+    def visit(self, node):
+        fn = RULES.get(node.target)
+        if fn is None:
+            log.debug("no rule for %s", node.target)
+            return None
+        values = [getattr(one, "meta", {}).get("example_value", one) for one in node.args]
+        try:
+            return fn(self, node, *values)
+        except TypeError as error:
+            log.warning("wrong operands: %s", error)
+            return None
+
+    def wide(self, node):
+        return "add in double precision"
+
+    def dump(self, gm):
+        print(gm.code)
+
+
+def f(x, bias):
+    for _ in range(4):
+        x = torch.sin(x)
+    return torch.cos(x + bias)
+
+
+torch.compile(f, backend=Compiler())(torch.randn(4, 4), torch.randn(4))
+'''
+
+
+def test_what_is_never_executed_does_not_come_along(reduced):
+    _, result = reduced(SCRIPT)
+    assert result.status == "reduced" and result.minimal, result.message
+    assert result.verified_runs == 1 and result.operations.final == 1
+    for gone in ("lower_sin", "call_module", "log", "dump", "import os", "except", '"""'):
+        assert gone not in result.text, result.text
+    for kept in ("class LoweringError", "@rule(operator.add)", "for node in gm.graph.nodes:"):
+        assert kept in result.text, result.text
+
+
+def test_what_makes_a_change_pass_stays(reduced):
+    """The failure never comes to the line that handles double precision, or numbers; what is told
+    to pass does."""
+    _, result = reduced(SCRIPT)
+    passing = {change for change, verdict in result.necessary if verdict == "passes"}
+    wide = [change for change in passing if "float64" in change]
+    assert bool(wide) is ("torch.float64" in result.text)
+    assert (
+        any("1.0" in change for change in passing) and "isinstance(b, (int, float))" in result.text
+    )
+
+
+WATCHFUL = """
+import inspect
+import torch
+
+
+def unneeded(x):
+    return x
+
+
+def backend(gm, inputs):
+    if len(inputs) > 5:
+        unneeded(gm)
+    if inspect.getsource(backend).count("unneeded") == 2:
+        raise RuntimeError("there is no such kernel")
+    return gm.forward
+
+
+def f(x):
+    return torch.sin(x).cos()
+
+
+torch.compile(f, backend=backend)(torch.randn(4))
+"""
+
+
+def test_where_it_does_not_fail_without_that_it_stays(reduced):
+    _, result = reduced(WATCHFUL)
+    assert result.status == "reduced" and result.minimal, result.message
+    assert "unneeded(gm)\n" in result.text and result.verified_runs == 1
