@@ -28,15 +28,16 @@ MOST_FRESH_RUNS = 12
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """`answer` is that of `best`, whose script is `text`. `wrong` is what a fresh interpreter does
-    instead of failing, empty if nothing; `verified` are those that fail in the same way. The last
-    one ended at `ended` seconds of `time.monotonic`."""
+    """`answer` is that of `best`, whose script is `text`; `left_out` is as in `Result`. `wrong` is
+    what a fresh interpreter does instead of failing, empty if nothing; `verified` are those that
+    fail in the same way. The last one ended at `ended` seconds of `time.monotonic`."""
 
     best: Draft
     answer: Answer
     lower: Layers
     proof: Certificate
     explained: Explanation
+    left_out: int
     text: str
     printed: str
     verified: int
@@ -52,6 +53,7 @@ class Conclusion:
             operations=Sizes(captured.operations, program.operations),
             elements=Sizes(captured.elements, program.elements),
             lines=len(self.text.splitlines()),
+            left_out=self.left_out,
             text=self.text,
             printed=self.printed,
             program=program,
@@ -77,6 +79,7 @@ def conclude(
     assert judged is not None and answer is not None and answer.failure is not None
     lower = Layers(judged.context.backend.name, judged, answer)
     reducer.deadline = None  # the search is over
+    left_out = 0
     if explain:
         progress("layers: where it fails first")
         lower = layers(oracle, judged, answer)
@@ -84,7 +87,8 @@ def conclude(
             judged, answer = lower.draft, lower.answer
             reducer.certify(judged)
         progress("trim: code that is never executed")
-        judged, answer = trimmed(oracle, reducer, judged, answer)
+        whole, (judged, answer) = answer.text, trimmed(oracle, reducer, judged, answer)
+        left_out = whole.count("\n") - answer.text.count("\n")
     proof, explained = reducer.proof or Certificate(judged), Explanation()
     assert answer.failure is not None
     progress("verify: three fresh interpreters; explain: what makes it pass")
@@ -109,6 +113,7 @@ def conclude(
         lower=lower,
         proof=proof,
         explained=explained,
+        left_out=left_out,
         text=output.text(),
         printed=runs[0].stderr,
         verified=sum(one is None for one in differences),

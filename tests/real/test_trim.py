@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from torchcrux.report.terminal import summary
+
 pytestmark = pytest.mark.real
 
 SCRIPT = '''
@@ -104,6 +106,10 @@ def test_what_is_never_executed_does_not_come_along(reduced):
         assert gone not in result.text, result.text
     for kept in ("class LoweringError", "@rule(operator.add)", "for node in gm.graph.nodes:"):
         assert kept in result.text, result.text
+    assert result.left_out > 15
+    assert f"Left out: {result.left_out} lines of the user's code" in "\n".join(summary(result))
+    for name in ("issue.md", "report.html"):
+        assert f"{result.left_out} lines of the user" in (result.folder / name).read_text()
 
 
 def test_what_makes_a_change_pass_stays(reduced):
@@ -147,3 +153,4 @@ def test_where_it_does_not_fail_without_that_it_stays(reduced):
     _, result = reduced(WATCHFUL)
     assert result.status == "reduced" and result.minimal, result.message
     assert "unneeded(gm)\n" in result.text and result.verified_runs == 1
+    assert result.left_out == 1  # the body of what is not called

@@ -60,6 +60,8 @@ def issue(result: Result) -> str:
         _fenced(result.text, "python"),
         f"Layer: `{result.layer}`." + _others(result),
     ]
+    if result.omission:
+        parts.append(f"Left out of the script: {result.omission}.")
     if result.frequency:
         parts.append(f"It does not fail always: {result.frequency} times.")
     changes = passing(result.necessary)

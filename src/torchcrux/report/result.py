@@ -41,7 +41,8 @@ class Result:
     are, for each better script, the questions asked and the operations left by then; `printed` is
     what the script, `text`, printed to stderr when it was verified. Of the `seconds`, those before
     it was explained and verified are `search_seconds`, those before it was verified
-    `verified_seconds`, None if it was not."""
+    `verified_seconds`, None if it was not. `left_out` counts the lines of the user's code that
+    would have come along, and were left out since the script does not execute them."""
 
     status: str
     folder: Path | None = None
@@ -51,6 +52,7 @@ class Result:
     operations: Sizes | None = None
     elements: Sizes | None = None
     lines: int = 0
+    left_out: int = 0
     text: str = ""
     printed: str = ""
     program: Program | None = None
@@ -83,6 +85,14 @@ class Result:
         }[self.status]
 
     @property
+    def omission(self) -> str:
+        """What a reader should know who knows the user's code; empty if it came along whole."""
+        count = self.left_out
+        if not count:
+            return ""
+        return f"{count} line{'s' * (count > 1)} of the user's code, which it does not execute"
+
+    @property
     def repro(self) -> Path | None:
         if self.folder is None or "repro" not in self.files:
             return None
@@ -107,6 +117,7 @@ class Result:
                 data[name] = {"captured": sizes.captured, "final": sizes.final}
         data.update(
             lines=self.lines,
+            left_out=self.left_out,
             queries=self.queries,
             seconds=round(self.seconds, 2),
             search_seconds=round(self.search_seconds, 2),

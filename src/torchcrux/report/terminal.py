@@ -105,6 +105,7 @@ def summary(result: Result) -> list[str]:
         )
     if result.verified_runs:
         lines.append(f"Layer: {result.layer}")
+        lines += [f"Left out: {result.omission}"] * bool(result.omission)
         changes = passing(result.necessary)[:_TOLD]
         lines += [f"Passes with: {'; '.join(changes)}"] * bool(changes)
         lines += [f"Workaround: {change}" for change in result.workarounds[:1]]
