@@ -63,9 +63,6 @@ class Opened:
     def ahead(self, case: Case) -> None:
         return None
 
-    def with_variables(self, case: Case) -> None:
-        return None
-
 
 def run_here(folder, args, pool_for):
     """As `command` in `folder`, without a process for it and a server of its own."""

@@ -130,7 +130,7 @@ def _run_anew(
     ui.say(_caught_message(case))
     for note in case.notes:
         ui.say(note)
-    started = early.fitting(case), early.with_variables(case), early.ahead(case)
+    started = early.fitting(case), early.ahead(case)
     result = reduce_case(case, out, choices.options, *started, unkept=caught.keep is not None)
     failed = result.status in ("not_reproduced", "not_a_bug") and not result.text
     if not failed or caught.keep is None:
@@ -143,7 +143,7 @@ def _run_anew(
 def _reduced(case: Case, out: Path, choices: Choices) -> Result:
     """What comes of a case that is on disk."""
     with Early(choices.options.jobs) as early:
-        started = early.fitting(case), None, early.ahead(case)
+        started = early.fitting(case), early.ahead(case)
         return reduce_case(case, out, choices.options, *started)
 
 

@@ -74,12 +74,10 @@ class FirstCut:
             suspected = suspected or self._suspected(base)
             hints = suspected or leads(base, self.oracle.expected)
             single = [hint for hint in hints if hint.bit_count() == 1]
-            some = hints[:AT_ONCE] if self.reducer.only_hints else single
+            some = hints[:AT_ONCE] if self.reducer.only_parts else single
             alone = self._first_that_suffices(level, some, causes=bool(suspected))
             if alone is not None:
                 return alone
-            if self.reducer.only_hints:
-                break
             search = merge(level.size, hints=hints, likely=likely(base.program, hints))
             cheap = cheap_rounds(level.size, hints)
             try:
@@ -89,12 +87,14 @@ class FirstCut:
                 return level.candidate(mask) or base
             except DoesNotFail as refused:
                 instead = refused.answer
+                if self.reducer.only_parts:
+                    break
                 if self._adopts(instead):
                     return self.run(captured)
         unchecked = without_checks(captured.program)
         if unchecked is not captured.program:
             return self.run(replace(captured, program=unchecked))
-        part = None if self.reducer.only_hints or self.reducer.unkept else self._part(captured)
+        part = None if self.reducer.only_parts or self.reducer.unkept else self._part(captured)
         if part is None:
             raise NotReproduced(_what_instead(instead))
         return part
@@ -102,7 +102,7 @@ class FirstCut:
     def _narrowed(self, level: CutLevel) -> Draft | None:
         """The smallest of some windows that fails, where numbers are wrong: to look at each value
         of it costs less than at those of all."""
-        if self.reducer.only_hints or not self.oracle.has_suspects or level.size < LARGE:
+        if self.reducer.only_parts or not self.oracle.has_suspects or level.size < LARGE:
             return None
         keeps = likely_windows(level.size, likely(level.draft.program, ()))[:AT_ONCE]
         drafts = [level.candidate(everything(level.size) & ~keep) for keep in keeps]

@@ -155,9 +155,7 @@ class Early:
         self._scratch = tempfile.TemporaryDirectory(prefix="torchcrux-")
         self._jobs = jobs
         self._seen = self._warm = False
-        self._variables: tuple[tuple[str, str], ...] = ()
-        self._pool = self._start("plain")
-        self._second: Pool | None = None
+        self._pool = self._start()
         self._ahead: Ahead | None = None
         # With that setting a probe would find what it is to hide; see uses_inductor.
         probed = "vec_isa_ok" not in text
@@ -176,15 +174,14 @@ class Early:
     def __exit__(self, *_: object) -> None:
         if self._ahead is not None:
             self._ahead.close()
-        for pool in (self._pool, self._second):
-            if pool is not None:
-                pool.close()
+        if self._pool is not None:
+            self._pool.close()
         self._scratch.cleanup()
 
-    def _start(self, name: str) -> Pool | None:
+    def _start(self) -> Pool | None:
         if available_memory() < MEMORY_OF_A_START:
             return None
-        env = _environment(self._jobs, Path(self._scratch.name) / name, self._variables)
+        env = _environment(self._jobs, Path(self._scratch.name), ())
         return Pool(jobs=self._jobs, preload=PRELOAD, env=env, **_reuse(allowed=True))
 
     def watch(self, standby: Path) -> None:
@@ -198,13 +195,8 @@ class Early:
         self._seen = True
         inductor = uses_inductor(context)
         self._only_inductor = inductor and not context.config
-        entries = [] if _accelerated() else _compiler(inductor)
-        self._pool.preload(entries)
-        self._variables = context.environment
-        if self._variables:
-            self._second = self._start("second")
-        if self._second is not None:
-            self._second.preload(entries)
+        if not _accelerated():
+            self._pool.preload(_compiler(inductor))
 
     def failed(self, case: Case | None) -> None:
         """To be called as soon as a script has failed, with the case if it is known. Takes no
@@ -231,19 +223,8 @@ class Early:
 
     def fitting(self, case: Case) -> Pool | None:
         """The pool, if it is as `case` needs it, but for imports and environment variables."""
-        return self._fitting(self._pool, case)
-
-    def with_variables(self, case: Case) -> Pool | None:
-        """A pool with the environment variables of the case as well."""
-        if _variables(case) != self._variables:
-            return None
-        return self._fitting(self._second, case)
-
-    def _fitting(self, pool: Pool | None, case: Case) -> Pool | None:
-        if pool is None:
-            return None
         if _fails_once(case) and (self._seen or self._warm or _accelerated()):
             return None
         if case.failure.kind is Kind.MEMORY and _accelerated():
             return None  # what a kept child has needed before would hide what it needs now
-        return pool
+        return self._pool

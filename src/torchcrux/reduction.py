@@ -55,8 +55,9 @@ class Reducer:
     on_best: Callable[[Draft, Answer], None]
     passes: Sequence[Pass] = ALL
     deadline: float | None = None
-    only_hints: bool = False
-    """Give up unless something that the failure names suffices by itself, in the plainest form."""
+    only_parts: bool = False
+    """Give up unless something that the failure names, or a window, suffices by itself, in the
+    plainest form."""
     unkept: bool = False
     """The values of the inputs can be had: give up where they seem to be needed."""
     progress: Callable[[str], None] = lambda text: None
@@ -253,6 +254,8 @@ class Reducer:
             told = [answer.verdict is Verdict.SAME for answer in answers]
             verified = verified or any(told)
             cheap -= 1
+            if not verified and cheap <= 0 and self.only_parts:
+                raise DoesNotFail(answers[-1])
             if not verified and cheap <= 0:
                 (answer,) = self.ask([candidate(0)])
                 if answer.verdict is not Verdict.SAME:

@@ -61,15 +61,13 @@ def reduce_case(
     out: Path,
     options: Options,
     pool: Pool | None = None,
-    second: Pool | None = None,
     ahead: Ahead | None = None,
     *,
     unkept: bool = False,
 ) -> Result:
     """Reduce `case` and write repro.py and result.json into `out`. A `pool` of the caller's is
-    left open; so is a `second`, whose children have the environment variables of the case.
-    Interpreters that have been started `ahead` verify. With
-    `unkept` a case that lacks the values of its inputs is given up where they seem to be needed.
+    left open. Interpreters that have been started `ahead` verify. With `unkept` a case that lacks
+    the values of its inputs is given up where they seem to be needed.
 
     Never raises for what a script or a compiler may do; PoolError and JournalError, which are
     about this machine, pass through.
@@ -82,7 +80,7 @@ def reduce_case(
     result = run(bare, out, options, pool, started, glance=variables)
     if result.program is None and result.status == "not_reproduced" and variables:
         options.progress("once more, with the environment variables that the script has set")
-        result = run(case, out, options, second, started)
+        result = run(case, out, options, None, started)
     result = with_html(with_issue(result))
     write(result)
     return result
@@ -126,7 +124,8 @@ class Session:
     scratch: Path
     started: float
     glance: bool = False
-    """Ask only about what the failure names: whether more is to be had is found out cheaply."""
+    """Ask only about what the failure names, and windows: whether more is to be had is found out
+    cheaply."""
     unkept: bool = False
     """The values of the inputs can be had; whether they are needed is found out cheaply."""
 
@@ -290,7 +289,7 @@ class Session:
             on_best=partial(self.output.write, oracle),
             passes=self.options.passes,
             deadline=None if budget is None else self.started + budget,
-            only_hints=self.glance,
+            only_parts=self.glance,
             unkept=self.unkept,
             progress=self.options.progress,
         )

@@ -265,4 +265,4 @@ def test_whatever_was_executed_comes_to_the_same(tmp_path_factory, body, values,
     text = without_unexecuted(source, numbers, {"backend"}, bold=bold)
     assert len(text.splitlines()) <= len(source.splitlines())
     assert [told(text, value) for value in values] == [told(source, value) for value in values]
-    assert ast.dump(ast.parse(text)) != "" and "_came_by" not in text
+    assert ast.dump(ast.parse(text)) != "" and "_torchcrux" not in text

@@ -15,7 +15,7 @@ from torchcrux.emit.layout import WIDTH
 from torchcrux.emit.source_lines import SourceLines, first_line, is_docstring
 from torchcrux.emit.unused import without_unused
 
-PROBE = "_executed"
+PROBE = "_torchcrux_executed"
 _HELPER = f"""def {PROBE}(block, known=set()):
     if block not in known:
         known.add(block)
