@@ -56,7 +56,7 @@ def case(tmp_path):
 def early(monkeypatch):
     monkeypatch.setattr("torchcrux.pools.Ahead", Started)
     monkeypatch.setattr("torchcrux.pools.available_memory", lambda: 2**40)
-    monkeypatch.setattr(Early, "_start", lambda self, name: Idle())
+    monkeypatch.setattr(Early, "_start", lambda self: Idle())
     with Early(1, "torch.compile(f)") as started:
         yield started
 

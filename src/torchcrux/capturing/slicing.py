@@ -13,7 +13,7 @@ import importlib.util
 import linecache
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from torchcrux.capturing.constants import constant
 from torchcrux.capturing.filling import called, fills, only_prepares
+from torchcrux.capturing.renaming import Fixed, renamed
 from torchcrux.capturing.statements import (
     Statement,
     analysed,
@@ -41,6 +42,9 @@ class _Module:
     needed: set[str] = field(default_factory=set)
     replaced: dict[int, list[str]] = field(default_factory=dict)
     after: list[str] = field(default_factory=list)
+    known_outside: set[str] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
+    """Other names for some of those that it binds."""
 
 
 class Slices:
@@ -61,6 +65,10 @@ class Slices:
 
         Raises OSError if the module has no source, SyntaxError if it does not parse.
         """
+        self._module(module).known_outside.add(name)
+        return self._need(module, name)
+
+    def _need(self, module: types.ModuleType, name: str) -> bool:
         known = self._module(module)
         if name in known.needed or name == "_":  # a name that nobody uses
             return True
@@ -181,27 +189,48 @@ class Slices:
     def names(self) -> set[str]:
         """All names that the slices bind."""
         return {
-            name
+            module.names.get(name, name)
             for module in self._modules.values()
             for i in module.chosen
             for name in module.statements[i].binds
         }
 
     def clashes(self) -> list[str]:
-        """Names that several modules bind to different things."""
-        seen: dict[str, tuple[str, str]] = {}
+        """Names that several modules bind to different things, and that must stay as they are.
+        Others are given another name in one of them, if only that knows of it."""
         clashes = []
+        for name, *modules in self._bound_twice():
+            private = [one for one in reversed(modules) if name not in one.known_outside]
+            if not any(self._renamed(one, name) for one in private):
+                clashes.append(name)
+        return clashes
+
+    def _renamed(self, module: _Module, name: str) -> bool:
+        """Have `module` call something otherwise than `name`; whether that is possible."""
+        other = f"{module.name.rpartition('.')[2]}_{name}"
+        while other in self.names():
+            other += "_"
+        names = {**module.names, name: other}
+        try:
+            for i in module.chosen:
+                self._block(module, i, names)
+        except Fixed:
+            return False
+        module.names = names
+        return True
+
+    def _bound_twice(self) -> Iterator[tuple[str, _Module, _Module]]:
+        seen: dict[str, tuple[_Module, str]] = {}
         for module in self._modules.values():
             for i in sorted(module.chosen):
                 statement = module.statements[i]
                 if i in module.replaced and is_import(statement.node):
                     continue
                 text = "".join(module.replaced.get(i, ())) or ast.unparse(statement.node)
-                for name in statement.binds & module.needed:
-                    owner, other = seen.setdefault(name, (module.name, text))
-                    if owner != module.name and other != text and not _is_one(name, owner, module):
-                        clashes.append(name)
-        return clashes
+                for name in (statement.binds & module.needed) - {*module.names}:
+                    owner, other = seen.setdefault(name, (module, text))
+                    if owner is not module and other != text and not _is_one(name, owner, module):
+                        yield name, owner, module
 
     def text(self) -> str:
         """The slices, a module after those it imports from; each import is there once."""
@@ -214,16 +243,20 @@ class Slices:
             module = self._modules[name]
             for i in sorted(module.chosen):
                 node = module.statements[i].node
-                if i in module.replaced:
-                    blocks += module.replaced[i]
-                elif is_import(node):
+                if is_import(node) and i not in module.replaced:
                     for line in needed_imports(node, module.needed):
                         imports[line] = None
                 else:
-                    blocks.append(_source(module, node))
+                    blocks += self._block(module, i, module.names)
         future = [line for line in imports if line.startswith("from __future__")]
         rest = [line for line in imports if not line.startswith("from __future__")]
         return "\n\n\n".join(part for part in ("\n".join(future + rest), *blocks) if part)
+
+    def _block(self, module: _Module, index: int, names: Mapping[str, str]) -> list[str]:
+        """The text of a chosen statement. Raises Fixed."""
+        node = module.statements[index].node
+        texts = module.replaced.get(index, [_source(module, node)])
+        return [renamed(text, names) for text in texts]
 
     def _visit(self, name: str, ordered: list[str], path: tuple[str, ...] = ()) -> None:
         if name in ordered or name in path:
@@ -258,7 +291,7 @@ class Slices:
         module.chosen.add(index)
         loaded = sys.modules[module.name]
         for used in sorted(statement.uses | statement.binds):
-            self.need(loaded, used)
+            self._need(loaded, used)
 
     def _follow_import(self, module: _Module, index: int, name: str) -> None:
         """Replace the import of `name` by a slice if it comes from a module not installed."""
@@ -328,9 +361,9 @@ class Slices:
         return sys.modules.get(name)
 
 
-def _is_one(name: str, owner: str, module: _Module) -> bool:
+def _is_one(name: str, owner: _Module, module: _Module) -> bool:
     """Whether a name is bound to one object in both modules, by whatever statements."""
-    first, second = vars(sys.modules[owner]), vars(sys.modules[module.name])
+    first, second = vars(sys.modules[owner.name]), vars(sys.modules[module.name])
     return name in first and name in second and first[name] is second[name]
 
 
