@@ -202,6 +202,45 @@ class Expressions:
         if not vars(value) and not _has_constructor(cls):
             return f"{constructor}()"
         name = self.unused(cls.__name__.lower())
+        known, count = dict(self._made), len(self._definitions)
+        try:
+            return self._from_state(value, name, constructor)
+        except Inexpressible:
+            self._made, self._definitions[count:] = known, []
+            arguments = self._constructing(value)
+            if arguments is None:
+                raise
+        self.assign(name, f"{constructor}({', '.join(arguments)})")
+        return name
+
+    def _constructing(self, value: Any) -> list[str] | None:
+        """What a class of the user's was probably given for an object: the attributes that are
+        called like the arguments. None if one of those that it must have is not to be had."""
+        module = sys.modules.get(type(value).__module__)
+        if module is None or self._installed(module):
+            return None  # what has been done with it since is all that makes it what it is
+        try:
+            parameters = inspect.signature(type(value)).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        state = vars(value)
+        arguments = []
+        for one in parameters:
+            needed = one.default is one.empty
+            if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+                continue
+            held = state.get(one.name, state.get(f"_{one.name}", one.empty))
+            try:
+                if held is not one.empty and held is not one.default:
+                    arguments.append(f"{one.name}={self.of(held)}")
+                elif needed:
+                    return None
+            except Inexpressible:
+                if needed:
+                    return None
+        return arguments
+
+    def _from_state(self, value: Any, name: str, constructor: str) -> str:
         self._made[id(value)] = (value, name)  # its state may refer to it
         made = f"{name} = {constructor}.__new__({constructor})"
         self.add(made)

@@ -35,6 +35,7 @@ from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
 from torchcrux.program.earlier import other_sizes
 from torchcrux.program.ir import Program, defined
+from torchcrux.program.source import operators_in
 
 _MOST_TURNS = 16
 
@@ -146,7 +147,9 @@ class Watcher:
         slots = tuple(n.name for n in gm.graph.nodes if n.op == "placeholder")
         around = surroundings(output_graph, inference=getattr(self._local, "inference", False))
         used = defined(lowered.program, lowered.program.nodes)
-        operators = self._spelling.operators.used_by(used)
+        named = operators_in([around.context.backend.source, *around.context.config])
+        notes = [*around.notes, *self._spelling.learn(named)]
+        operators = self._spelling.operators.used_by(used | named)
         tensors = lowered.tensors.items()
         context = replace(
             around.context,
@@ -159,7 +162,7 @@ class Watcher:
             slots=slots,
             constants={k: v for k, v in tensors if k.partition(".")[0] not in slots},
             context=context,
-            notes=around.notes,
+            notes=tuple(notes),
             check=None if self.checker is None else self.checker.of(gm),
         )
         self.records.status.graphs += 1

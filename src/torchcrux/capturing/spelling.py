@@ -10,7 +10,7 @@ import builtins
 import importlib
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -78,6 +78,16 @@ class Spelling:
         if space not in _OPERATORS:
             self.operators.learn(name)
         return name
+
+    def learn(self, names: Iterable[str]) -> Iterator[str]:
+        """Find the registrations of operators that code of the user's names. What cannot be brought
+        along is told."""
+        for name in sorted(names):
+            if name.split(".")[2] not in _OPERATORS:
+                try:
+                    self.operators.learn(name)
+                except LookupError as reason:
+                    yield f"Code of the script's uses {reason.args[0]}."
 
 
 def _public_functions() -> Iterator[tuple[Any, str]]:

@@ -36,7 +36,7 @@ from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, Value, defined
-from torchcrux.program.source import is_import, joined, statements
+from torchcrux.program.source import is_import, joined, operators_in, statements
 from torchcrux.program.spec import tensors
 
 _WITH_TORCH = ("torch._inductor.config", "torch._dynamo.config")
@@ -122,7 +122,9 @@ def script(
         imports.append("from safetensors.torch import load_file")
     more, source = _split_imports(context.backend.source)
     more = [*more, *needed]
-    if registered:
+    if registered and operators_in(context.config):
+        state[:0] = [*registered, "", ""]
+    elif registered:
         source = [*registered, *([""] * 2 if source else []), *source]
     first = _environment(context)
     lines = [*first, *(line for line in ordered([*imports, *more]) if line not in first[:1])]
@@ -233,7 +235,7 @@ def registrations(program: Program, context: Context) -> tuple[list[str], list[s
     imports, and the rest."""
     if not context.operators:
         return [], []
-    used = defined(program)
+    used = defined(program) | operators_in([context.backend.source, *context.config])
     parts = [
         statement
         for name, source in context.operators

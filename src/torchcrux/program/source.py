@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
+
+_OPERATOR = re.compile(r"\btorch\.ops\.\w+\.\w+")
 
 
 def statements(source: str) -> list[str]:
@@ -25,6 +28,11 @@ def joined(parts: Iterable[str]) -> str:
         text += part
         before = part
     return text
+
+
+def operators_in(sources: Iterable[str]) -> set[str]:
+    """The operators that code of the user's names, as ``torch.ops.NAMESPACE.OPERATOR``."""
+    return {found for source in sources for found in _OPERATOR.findall(source)}
 
 
 def is_import(statement: str) -> bool:
