@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from torchcrux.capturing.script import Ending
+from torchcrux.emit.script import script
 
 pytestmark = pytest.mark.usefixtures("warm_start")
 
@@ -612,3 +613,100 @@ def test_what_cannot_be_brought_along_is_said(scripts):
     assert "backend" in note
     assert "lock" in note
     assert case.context.backend.source == ""
+
+
+def test_what_two_modules_call_alike_comes_along_under_two_names(scripts, said_alone):
+    scripts.write(
+        "tools.py",
+        """
+        import logging
+
+        log = logging.getLogger("tools")
+        LIMIT = 3
+
+        def fail(word, log=None):
+            globals_log().info("%s", log)
+            raise RuntimeError(word)
+
+        def globals_log():
+            return log
+        """,
+    )
+    scripts.write(
+        "backends.py",
+        """
+        import logging
+        from tools import fail, LIMIT
+
+        log = logging.getLogger("backends")
+
+        def backend(gm, inputs):
+            log.info("compiling")
+            if LIMIT == 3:
+                fail("boom", log=log.name)
+        """,
+    )
+    found = scripts.run("import torch\nfrom backends import backend\n" + USE.format("backend"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert '_log = logging.getLogger("' in backend.source
+    assert '\nlog = logging.getLogger("' in backend.source
+    assert "boom" in said_alone(backend), backend.source
+
+
+def test_what_others_know_by_its_name_keeps_it(scripts, said_alone):
+    scripts.write(
+        "tools.py", 'def check():\n    return "tools"\n\ndef run():\n    return check()\n'
+    )
+    scripts.write(
+        "backends.py",
+        """
+        from tools import run
+
+        def check():
+            return "backends"
+
+        def backend(gm, inputs):
+            if (check(), run()) == ("backends", "tools"):
+                raise RuntimeError("boom")
+        """,
+    )
+    text = "import torch\nfrom backends import backend, check\n" + USE.format("backend")
+    found = scripts.run(text)
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert "boom" in said_alone(backend), backend.source
+
+
+STATE = """
+import torch
+from collections import defaultdict
+
+@torch.library.custom_op("named_in_code::halved", mutates_args=())
+def halved(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+@halved.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+class Compiler:
+    def __init__(self, word, limit=3, *, deep=False):
+        self.word, self.limit = word, limit
+        self.seen = defaultdict(list)
+
+    def __call__(self, gm, inputs):
+        if len(self.seen) < self.limit and float(torch.ops.named_in_code.halved(torch.ones(1))) < 1:
+            raise RuntimeError(self.word)
+"""
+
+
+def test_an_object_whose_state_cannot_be_written_is_made_by_its_class(scripts):
+    """With the operator that only the compiler uses."""
+    found = scripts.run(STATE + USE.format('Compiler("boom", 7)'))
+    case = found.case
+    assert case.notes == ()
+    assert 'compiler = Compiler(word="boom", limit=7)' in case.context.backend.source
+    (operator,) = case.context.operators
+    assert operator[0] == "torch.ops.named_in_code.halved" and "register_fake" in operator[1]
+    assert "def halved(" in script(case.program, case.context)
