@@ -39,7 +39,7 @@ def judged(tmp_path, monkeypatch):
         compiled.append(cmd_line)
         raise RuntimeError("a C++ compiler was called")
 
-    def ask(text, below=""):
+    def ask(text, below="", without=""):
         torch.compiler.reset()
         cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
         cosine = lowering.lowerings[torch.ops.aten.cos.default]
@@ -49,7 +49,9 @@ def judged(tmp_path, monkeypatch):
         ):
             try:
                 _, expected = execute(script("cos", "backward" in text), tmp_path / "first.py")
-                expected = replace(expected, frames=(*expected.frames, *filter(None, [below])))
+                frames = [one for one in expected.frames if not without or without not in one]
+                frames += filter(None, [below])
+                expected = replace(expected, frames=tuple(frames))
                 compiled.clear()
                 payload = {"expected": expected.to_json(), "expected_names": [], "renamed": []}
                 torch.compiler.reset()
@@ -99,6 +101,10 @@ def test_what_fails_otherwise_behind_a_stopped_graph_is_run_in_full(judged):
 def test_a_failure_that_arose_in_a_kernel_is_looked_for_there(judged):
     verdict, compiled = judged(script("exp"), below=STOP)
     assert (verdict, compiled > 0) == ("different", True)
+
+
+def test_a_failure_of_a_pass_before_all_lowering_needs_no_kernel(judged):
+    assert judged(script("exp"), without="graph.py:") == ("passes", 0)
 
 
 SCANS = """

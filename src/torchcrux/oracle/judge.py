@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from torchcrux.oracle.numerics import Mismatch
 
 
+_OF_INDUCTOR = ("torch/_inductor/compile_fx.py:", "torch/_inductor/graph.py:")
+
+
 class Verdict(str, Enum):
     SAME = "same"
     PASSES = "passes"
@@ -125,7 +128,7 @@ def _arises_before_kernels(failure: Failure) -> bool:
     from torchcrux.oracle._torch import STOP
 
     frames = failure.frames
-    inductor = any(frame.startswith("torch/_inductor/graph.py:") for frame in frames)
+    inductor = any(frame.startswith(_OF_INDUCTOR) for frame in frames)
     return failure.kind is Kind.COMPILE_ERROR and inductor and STOP not in frames
 
 
