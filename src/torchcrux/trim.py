@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torchcrux.certificate import Certificate
+from torchcrux.core.journal import JournalError
 from torchcrux.emit.executed import has_blocks, probed, without_unexecuted
 from torchcrux.oracle.answer import Answer
 from torchcrux.oracle.failure import Kind
@@ -20,6 +21,7 @@ from torchcrux.oracle.oracle import Oracle
 from torchcrux.passes import Draft
 from torchcrux.program.context import Context
 from torchcrux.reduction import Reducer
+from torchcrux.run import PoolError
 
 TIMED = (Kind.HANG, Kind.SLOW_COMPILE, Kind.MEMORY)
 """Failures that take long to ask about, or are not the same with a probe."""
@@ -34,7 +36,9 @@ def trimmed(oracle: Oracle, reducer: Reducer, draft: Draft, answer: Answer) -> t
         return draft, answer
     try:
         found = _trimmed(oracle, reducer, proof, draft)
-    except Exception:
+    except (PoolError, JournalError):
+        raise
+    except Exception:  # a source that our own code does not understand
         oracle.fault()
         found = None
     if found is None:

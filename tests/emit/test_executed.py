@@ -90,6 +90,9 @@ class Lowering:
             raise
         for i in []:
             print(i)
+        for i in [x, name]:
+            if i is None:
+                print(i)
         if os.environ.get("NOT_SET_AT_ALL"):
             y = 0
         else:

@@ -104,9 +104,12 @@ class _Trim(_Blocks):
             id(body[0]) for number, body in enumerate(self.blocks) if number not in executed
         }
 
-    def block(self, body: Sequence[ast.stmt]) -> None:
-        if not [one for one in body if self._is_left(one)]:
+    def block(self, body: Sequence[ast.stmt]) -> bool:
+        """Whether any of its statements is left."""
+        left = [one for one in body if self._is_left(one)]
+        if not left:
             self.put("pass", body[0])
+        return bool(left)
 
     def _is_left(self, node: ast.stmt) -> bool:
         """Whether anything is left of a statement."""
@@ -117,9 +120,11 @@ class _Trim(_Blocks):
                 said = node.test if isinstance(node, ast.While) else node.iter
                 if not node.orelse and self._can_go(node.body, said) and self.drop(node):
                     return False
-                self.block(node.body)
+                left = self.block(node.body)
                 if node.orelse:
                     self.block(node.orelse)
+                elif not (left or self._acts(said) or isinstance(node, ast.While)):
+                    return not self.drop(node)
             case ast.Try():
                 self._try(node)
             case ast.With() | ast.AsyncWith():
@@ -135,8 +140,10 @@ class _Trim(_Blocks):
 
     def _can_go(self, body: Sequence[ast.stmt], said: ast.expr) -> bool:
         """Whether a block can go with the condition that it has."""
-        acts = any(isinstance(one, self._acting) for one in ast.walk(said))
-        return self._is_unexecuted(body) and not acts
+        return self._is_unexecuted(body) and not self._acts(said)
+
+    def _acts(self, said: ast.expr) -> bool:
+        return any(isinstance(one, self._acting) for one in ast.walk(said))
 
     def _conditions(self, node: ast.If) -> bool:
         """An `if` with its `elif` and `else`: whether anything is left."""
