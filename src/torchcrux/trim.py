@@ -8,7 +8,7 @@ pass: so nothing is taken away before all that is known, and only where all of i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torchcrux.certificate import Certificate
@@ -68,50 +68,53 @@ def _trimmed(
     return None
 
 
-def _sources(context: Context) -> dict[str, str]:
-    """Texts of the user's in which something may not be executed, by a name for each."""
-    texts = {f"config{i}": text for i, text in enumerate(context.config)}
-    texts["backend"] = context.backend.source
-    return {name: text for name, text in texts.items() if "\n" in text and has_blocks(text)}
+def _sources(context: Context) -> list[str]:
+    """Texts of the user's in which something may not be executed."""
+    texts = [*context.config, context.backend.source]
+    return [text for text in texts if "\n" in text and has_blocks(text)]
 
 
-def _with(context: Context, texts: dict[str, str]) -> Context:
-    config = tuple(texts.get(f"config{i}", text) for i, text in enumerate(context.config))
-    source = texts.get("backend", context.backend.source)
-    return replace(context, config=config, backend=replace(context.backend, source=source))
+def with_texts(draft: Draft, texts: Mapping[str, str]) -> Draft:
+    """The draft with other texts for those of the user's that it has; an edit may have dropped or
+    changed some."""
+    context = draft.context
+    config = tuple(texts.get(text, text) for text in context.config)
+    source = texts.get(context.backend.source, context.backend.source)
+    backend = replace(context.backend, source=source)
+    return replace(draft, context=replace(context, config=config, backend=backend))
 
 
 def _executed(
-    oracle: Oracle, drafts: Sequence[Draft], sources: dict[str, str]
-) -> dict[str, set[int]] | None:
-    """The numbers of the blocks that any of the drafts executes; None if the first of them does
-    not fail as before when it is watched."""
+    oracle: Oracle, drafts: Sequence[Draft], sources: Sequence[str]
+) -> list[set[int]] | None:
+    """For each source the numbers of the blocks that any of the drafts executes; None if the first
+    of them does not fail as before when it is watched."""
     trail = oracle.values.scratch / "blocks"
     trail.unlink(missing_ok=True)
-    texts = {name: probed(text, str(trail), name) for name, text in sources.items()}
-    watched = [replace(draft, context=_with(draft.context, texts)) for draft in drafts]
-    first, *_ = oracle.once(watched)
+    texts = {text: probed(text, str(trail), str(i)) for i, text in enumerate(sources)}
+    first, *_ = oracle.once([with_texts(draft, texts) for draft in drafts])
     if first.verdict is not Verdict.SAME:
         return None
-    executed: dict[str, set[int]] = {name: set() for name in sources}
+    executed: list[set[int]] = [set() for _ in sources]
     for line in trail.read_text(encoding="utf-8").splitlines() if trail.exists() else ():
-        name, _, number = line.partition(":")
-        executed[name].add(int(number))
+        source, _, number = line.partition(":")
+        executed[int(source)].add(int(number))
     return executed
 
 
 def _without_unexecuted(
     oracle: Oracle,
     draft: Draft,
-    sources: dict[str, str],
-    executed: dict[str, set[int]],
+    sources: Sequence[str],
+    executed: Sequence[set[int]],
     *,
     bold: bool,
 ) -> Draft:
-    shorter = dict(sources)
-    for name, text in sources.items():
+    whole = oracle.text(draft).splitlines()
+    shorter = {}
+    for text, numbers in zip(sources, executed, strict=True):
         mine = {*text.splitlines()}
-        rest = [line for line in oracle.text(draft).splitlines() if line not in mine]
-        used = set(re.findall(r"(?<![\w.])\w+", "\n".join(rest)))
-        shorter[name] = without_unexecuted(text, executed[name], used, bold=bold)
-    return replace(draft, context=_with(draft.context, shorter))
+        rest = "\n".join(line for line in whole if line not in mine)
+        used = set(re.findall(r"(?<![\w.])\w+", rest))
+        shorter[text] = without_unexecuted(text, numbers, used, bold=bold)
+    return with_texts(draft, shorter)

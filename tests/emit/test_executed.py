@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 from typing import Any
 
@@ -268,4 +267,4 @@ def test_whatever_was_executed_comes_to_the_same(tmp_path_factory, body, values,
     text = without_unexecuted(source, numbers, {"backend"}, bold=bold)
     assert len(text.splitlines()) <= len(source.splitlines())
     assert [told(text, value) for value in values] == [told(source, value) for value in values]
-    assert ast.dump(ast.parse(text)) != "" and "_torchcrux" not in text
+    assert "_torchcrux" not in text

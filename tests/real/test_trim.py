@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from torchcrux.passes import Draft
+from torchcrux.program.context import Backend, Context
+from torchcrux.program.ir import Program
 from torchcrux.report.terminal import summary
+from torchcrux.trim import with_texts
 
 pytestmark = pytest.mark.real
 
@@ -154,3 +158,17 @@ def test_where_it_does_not_fail_without_that_it_stays(reduced):
     assert result.status == "reduced" and result.minimal, result.message
     assert "unneeded(gm)\n" in result.text and result.verified_runs == 1
     assert result.left_out == 1  # the body of what is not called
+
+
+def test_what_an_edit_has_dropped_or_changed_stays_so_while_it_is_watched():
+    texts = {"first": "FIRST", "second": "SECOND", "source": "SOURCE"}
+    whole = Context(backend=Backend("b", "", "source"), config=("x = 1", "first", "second"))
+    changed = Context(backend=Backend("b", "", "another"), config=("second",))
+
+    def watched(context: Context) -> Context:
+        return with_texts(Draft(Program((), ()), context), texts).context
+
+    assert watched(whole).config == ("x = 1", "FIRST", "SECOND")
+    assert watched(whole).backend.source == "SOURCE"
+    assert watched(changed).config == ("SECOND",)
+    assert watched(changed).backend.source == "another"
