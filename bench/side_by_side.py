@@ -134,13 +134,19 @@ def elements(text: str) -> int:
     return sum(math.prod(int(n) for n in shape.split(",") if n.strip()) for shape in shapes)
 
 
+def cold(folder: Path) -> dict[str, str]:
+    """An empty cache of kernels, or whoever comes second would find what the first has compiled,
+    and the script would be quicker than when it failed."""
+    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+
+
 def ours(script: Path, folder: Path, limit: float) -> tuple[Measured, dict]:
     measured = Measured("torchcrux", script.stem)
     out = folder / "out"
     clock = Clock(measured, lambda: out / "repro.py", 3 * limit)  # it is all three commands in one
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-m", "torchcrux", "run", "--out", out, script]
-    code, log = clock.run(command, folder, PYTHONPATH=path)
+    code, log = clock.run(command, folder, **cold(folder), PYTHONPATH=path)
     try:
         result = json.loads((out / "result.json").read_text())
     except (OSError, ValueError):
@@ -174,7 +180,7 @@ def theirs(script: Path, folder: Path, limit: float, failure: dict) -> Measured:
 
     clock = Clock(measured, repro, limit)
     settings = {"TORCHDYNAMO_REPRO_AFTER": after, "TORCHDYNAMO_REPRO_LEVEL": str(level)}
-    cache = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+    cache = cold(folder)
     clock.run([sys.executable, script], folder, **cache, **settings)
     measured.script_seconds = measured.seconds
     start = launcher()

@@ -68,16 +68,34 @@ def test_other_sizes_before_come_after_the_call_alone():
     wrong = failure(Kind.ACCURACY)
     captured = draft(symbols=("s0", ""), earlier=((("s0", 8),),))
     found = forms(wrong, captured)
-    assert found[2:] == (Form.LATER, Form.THIRD, Form.MARKED)
+    assert found[2:] == (Form.LATER, Form.THIRD, Form.RECOMPILED, Form.MARKED)
     contexts = [formed(captured, form, wrong).context for form in found]
     assert [(one.earlier, one.dynamic) for one in contexts] == [
         ((), True),
         ((), True),
         (((("s0", 8),),), True),
         (((("s0", 9),), (("s0", 8),)), None),
+        (((("s0", 8),),), None),
         ((), None),
     ]
-    assert Form.LATER not in forms(failure(Kind.COMPILE_ERROR), captured)
+
+
+def test_static_sizes_are_symbols_only_where_others_come_before():
+    captured = draft(symbols=("n0", ""), earlier=((("n0", 8),),), dynamic=False)
+    for kind in (Kind.COMPILE_ERROR, Kind.RUNTIME_ERROR, Kind.ACCURACY):
+        found = forms(failure(kind), captured)
+        assert found[-1] is Form.LATER
+        drafts = [formed(captured, form, failure(kind)) for form in found]
+        assert all(one.context.dynamic is False for one in drafts)
+        symbols = [one.program.inputs[0].spec.symbols for one in drafts]
+        assert symbols == [*[()] * (len(found) - 1), ("n0", "")]
+
+
+def test_what_is_only_compiled_again_comes_before_other_sizes():
+    captured = draft(symbols=("n0", ""), earlier=((("n0", 8),),), dynamic=False, compilations=2)
+    error, later = failure(Kind.COMPILE_ERROR), failure(Kind.RUNTIME_ERROR)
+    assert forms(error, captured)[-2:] == (Form.COMPILED_AGAIN, Form.LATER)
+    assert forms(later, captured)[-2:] == (Form.LATER, Form.COMPILED_AGAIN)
 
 
 def test_a_module_comes_after_all_that_takes_arguments():

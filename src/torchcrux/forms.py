@@ -16,7 +16,9 @@ from torchcrux.passes.context import PlainContext
 from torchcrux.passes.inputs import has_subclasses, without_gradients, without_subclasses
 from torchcrux.passes.sharing import apart
 from torchcrux.program.context import Context
+from torchcrux.program.earlier import Sizes
 from torchcrux.program.ir import Program, Value
+from torchcrux.program.recompiled import fixed
 from torchcrux.program.spec import Number, Tensor
 
 CALLS_BEFORE_A_DEATH = 4
@@ -30,6 +32,7 @@ class Form(Enum):
     FAITHFUL_STORED = "captured context, eager's values"
     LATER = "called with other sizes before"
     THIRD = "called with two other sizes before"
+    RECOMPILED = "compiled for other sizes before"
     MARKED = "dimensions marked as dynamic one by one"
     CALLED_AGAIN = "called again"
     CALLED_ANEW = "called again, with new random values at each call"
@@ -45,6 +48,7 @@ class Form(Enum):
             Form.FAITHFUL_STORED,
             Form.LATER,
             Form.THIRD,
+            Form.RECOMPILED,
             Form.CALLED_AGAIN,
             Form.MODULE,
             Form.UPDATED,
@@ -64,8 +68,13 @@ def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[F
         found = (Form.PLAIN, Form.FAITHFUL)
     if Form.PLAIN not in found and has_subclasses(captured.program):
         found = (Form.PLAIN, *found)
-    if context.earlier and failure.kind is not Kind.COMPILE_ERROR:
-        found += (Form.LATER, Form.THIRD)
+    again = (Form.COMPILED_AGAIN,) if context.compilations > 1 else ()
+    if failure.kind is Kind.COMPILE_ERROR:
+        found += again  # then no sizes are what matters
+    if context.earlier:
+        found += (Form.LATER,) if context.dynamic is False else (Form.LATER, Form.THIRD)
+    if context.earlier and context.dynamic is None:
+        found += (Form.RECOMPILED,)
     if unkept:
         return tuple(form for form in found if not form.stored)
     if context.dynamic is None and _is_symbolic(captured.program):
@@ -73,8 +82,8 @@ def forms(failure: Failure, captured: Draft, *, unkept: bool = False) -> tuple[F
     compiles = failure.kind in (Kind.COMPILE_ERROR, Kind.SLOW_COMPILE, Kind.MEMORY, Kind.HANG)
     if _calls(context, failure) > 1 and not compiles:
         found += (Form.CALLED_AGAIN, Form.CALLED_ANEW)
-    if context.compilations > 1 and failure.kind in (Kind.COMPILE_ERROR, Kind.RUNTIME_ERROR):
-        found += (Form.COMPILED_AGAIN,)
+    if failure.kind is Kind.RUNTIME_ERROR:
+        found += again
     if owns(captured.program):
         found += (Form.MODULE,) if compiles else (Form.MODULE, Form.UPDATED)
     return found
@@ -102,7 +111,9 @@ def formed(draft: Draft, form: Form, failure: Failure) -> Draft:
         equal_nan=failure.kind is Kind.ACCURACY,
         changes=failure.kind is Kind.ACCURACY,
     )
-    automatic = context.marked or form is Form.THIRD
+    automatic = context.marked or form in (Form.THIRD, Form.RECOMPILED)
+    if context.dynamic is False and not context.earlier:
+        draft = replace(draft, program=fixed(draft.program))
     if context.dynamic is None and not automatic and _is_symbolic(draft.program):
         context = replace(context, dynamic=True)
     if failure.stage is Stage.BACKWARD and form is Form.FAITHFUL_STORED:
@@ -138,13 +149,13 @@ def _of_one_call(failure: Failure) -> tuple[Form, ...]:
     return (Form.PLAIN_STORED, Form.FAITHFUL_STORED)
 
 
-def _earlier(context: Context, form: Form) -> tuple[tuple[tuple[str, int], ...], ...]:
+def _earlier(context: Context, form: Form) -> tuple[Sizes, ...]:
     """The sizes that the compiler took for hints; before them, where it finds out by itself which
     sizes change, any others."""
     if form is Form.THIRD:
         first = tuple((symbol, size + 1) for symbol, size in context.earlier[0])
         return (first, *context.earlier)
-    return context.earlier if form is Form.LATER else ()
+    return context.earlier if form in (Form.LATER, Form.RECOMPILED) else ()
 
 
 def _calls(context: Context, failure: Failure) -> int:

@@ -197,3 +197,46 @@ def test_what_fails_for_what_a_module_holds(script, end, needed, reduced):
     assert end in result.text, result.text
     changes = [change for change, *_ in result.necessary]
     assert needed in changes, changes
+
+
+CACHED = """
+import torch
+
+programs = {{}}
+
+def backend(gm, inputs):
+    key = str([str(node.target) for node in gm.graph.nodes if node.op.startswith("call_")])
+    first = programs.setdefault(key, (gm.forward, int(inputs[-1].shape[0])))
+    return {compiled}
+
+def f(x):
+    y = torch.relu(x * 2).sin()
+    return y.reshape(x.shape[0] * 2, -1).exp() + 1
+
+compiled = torch.compile(f, backend=backend{options})
+for n in (6, 6, 4):
+    torch.testing.assert_close(compiled(torch.ones(n, 4)), f(torch.ones(n, 4)))
+"""
+CUT_OFF = "lambda *args: [out[: first[1]] for out in gm(*args)] if 'sin' in key else gm(*args)"
+
+
+def test_a_compiler_that_keeps_what_it_made_for_other_sizes(reduced):
+    """Numbers that follow a size are arguments where they matter."""
+    _, result = reduced(CACHED.format(compiled="first[0]", options=", dynamic=False"), "error")
+    assert result.status == "reduced", result.message
+    assert result.minimal and result.operations.final == 1
+    assert "def f(x, n):\n    return x.reshape(n)\n" in result.text, result.text
+    assert "\ncompiled(torch.ones(3, 2), 6)\ncompiled(x, n)\n" in result.text
+    changes = [change for change, *_ in result.necessary]
+    assert "without calls of other sizes before it" in changes
+
+
+def test_it_may_find_out_by_itself_that_a_size_changes(reduced):
+    script = CACHED.format(compiled=CUT_OFF, options="").replace("(6, 6, 4)", "(4, 6)")
+    script = script.replace(".reshape(x.shape[0] * 2, -1)", "")
+    _, result = reduced(script, "accuracy")
+    assert result.status == "reduced", result.message
+    assert result.minimal and result.operations.final == 1
+    assert "torch.sin(x)" in result.text or "x.sin()" in result.text, result.text
+    assert "\ncompiled(torch.ones(2))\n" in result.text, result.text
+    assert "dynamic=" not in result.text

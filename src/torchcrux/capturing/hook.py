@@ -35,6 +35,7 @@ from torchcrux.program import spec as specs
 from torchcrux.program.context import Context
 from torchcrux.program.earlier import other_sizes
 from torchcrux.program.ir import Program, defined
+from torchcrux.program.recompiled import Before
 from torchcrux.program.source import operators_in
 
 _MOST_TURNS = 16
@@ -56,6 +57,7 @@ class Watcher:
     _by_class: weakref.WeakKeyDictionary[type, Graph] = field(
         default_factory=weakref.WeakKeyDictionary
     )
+    _before: Before = field(default_factory=Before)
     _undo: list[_torch.Undo] = field(default_factory=list)
 
     def watch_graphs(self) -> None:
@@ -151,14 +153,17 @@ class Watcher:
         notes = [*around.notes, *self._spelling.learn(named)]
         operators = self._spelling.operators.used_by(used | named)
         tensors = lowered.tensors.items()
+        static = around.context.dynamic is False
+        program, earlier = self._before.resized(lowered.program, static=static)
         context = replace(
             around.context,
             operators=operators,
+            earlier=earlier,
             compilations=min(self.records.status.graphs + 1, _MOST_TURNS),
             synchronized=isinstance(self.checker, DeviceChecker),
         )
         graph = Graph(
-            program=lowered.program,
+            program=program,
             slots=slots,
             constants={k: v for k, v in tensors if k.partition(".")[0] not in slots},
             context=context,
@@ -398,4 +403,5 @@ class Watcher:
 def _context(graph: Graph, program: Program) -> Context:
     """The context of one call of a graph, whose arguments `program` has."""
     calls = max(1, min(graph.calls, _MOST_TURNS))
-    return replace(graph.context, calls=calls, earlier=other_sizes(graph.program, program))
+    earlier = other_sizes(graph.program, program) or graph.context.earlier
+    return replace(graph.context, calls=calls, earlier=earlier)

@@ -6,7 +6,7 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from torchcrux.program.ir import Program
 from torchcrux.program.spec import (
@@ -16,6 +16,9 @@ from torchcrux.program.spec import (
     Tensor,
     contiguous_strides,
 )
+
+Sizes: TypeAlias = tuple[tuple[str, int], ...]
+"""What each symbol stands for."""
 
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -43,7 +46,7 @@ def symbols_of(program: Program) -> dict[str, int]:
     return found
 
 
-def other_sizes(shown: Program, called: Program) -> tuple[tuple[tuple[str, int], ...], ...]:
+def other_sizes(shown: Program, called: Program) -> tuple[Sizes, ...]:
     """The sizes that the compiler was `shown`, as the only call before, if any are others than
     those of the call."""
     known = symbols_of(shown)
