@@ -189,6 +189,38 @@ def test_what_may_have_an_effect_by_being_there_stays_unless_bold(tmp_path):
     assert run(text)(3) == run(SOURCE)(3)
 
 
+LOGGING = """
+import logging
+
+_logger = logging.getLogger(__name__)
+
+
+class Compiler:
+    shown = True
+
+    def __call__(self, gm):
+        count = len(gm)
+        names = [one.upper() for one in gm]
+        if count > 1:
+            self.logger.info(f"{names} of {count}")
+            _logger.warning("more than %d", (limit := 1))
+        print("compiled")
+        self.optimizer.log(gm)
+        blueprint(gm)
+        return len(gm) > limit
+"""
+
+
+def test_what_is_only_logged_goes_with_what_is_only_for_that():
+    every = range(20)
+    text = without_unexecuted(LOGGING, every, {"Compiler"}, bold=True)
+    for gone in ("names", "self.logger", "print"):
+        assert gone not in text.replace("blueprint", ""), text
+    for kept in ("shown", "count > 1", "(limit := 1)", "self.optimizer.log(gm)", "blueprint(gm)"):
+        assert kept in text, text
+    assert without_unexecuted(LOGGING, every, {"Compiler"}, bold=False) == LOGGING
+
+
 def test_names_that_the_rest_of_the_script_uses_stay(tmp_path):
     text = without_unexecuted(SOURCE, executed(SOURCE, tmp_path), {"helper"}, bold=True)
     assert "def helper(x): ..." in text and "class Lowering" not in text

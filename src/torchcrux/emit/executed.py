@@ -25,6 +25,10 @@ _HELPER = f"""def {PROBE}(block, known=set()):
 
 """
 _ACTING = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
+_LOGS = re.compile(
+    r"(print|(.*\.)?_*(log|logger|logging|warnings)\.(debug|info|warn|warning|error|critical|log))\(",
+    re.IGNORECASE,
+)
 
 
 def has_blocks(source: str) -> bool:
@@ -49,11 +53,12 @@ def probed(source: str, trail: str, name: str) -> str:
 def without_unexecuted(
     source: str, executed: Collection[int], used: Collection[str], *, bold: bool
 ) -> str:
-    """`source` without the blocks whose number is not among the `executed`, without docstrings, and
-    without what only these use; `used` are names that the rest of the script uses.
+    """`source` without the blocks whose number is not among the `executed`, without docstrings and
+    what is only logged, and without what only these use; `used` are names that the rest of the
+    script uses.
 
     Unless `bold`, what may have an effect by being there at all stays: conditions that call
-    something, functions that a decorator has seen.
+    something, functions that a decorator has seen, what is logged.
     """
     trim = _Trim(source, executed, bold=bold)
     trim.block(trim.tree.body)
@@ -99,6 +104,7 @@ class _Trim(_Blocks):
 
     def __init__(self, source: str, executed: Collection[int], *, bold: bool) -> None:
         super().__init__(source)
+        self._bold = bold
         self._acting = _ACTING if bold else (*_ACTING, ast.Call)
         self._unexecuted = {
             id(body[0]) for number, body in enumerate(self.blocks) if number not in executed
@@ -114,6 +120,8 @@ class _Trim(_Blocks):
     def _is_left(self, node: ast.stmt) -> bool:
         """Whether anything is left of a statement."""
         match node:
+            case ast.Expr(value=ast.Call() as call) if self._bold and _logs(call):
+                return self._acts(call) or not self.drop(node)
             case ast.If():
                 return self._conditions(node)
             case ast.For() | ast.AsyncFor() | ast.While():
@@ -228,6 +236,10 @@ class _Trim(_Blocks):
         """The statements of its body but for that."""
         first, *rest = node.body
         return rest if rest and is_docstring(first) and self.drop(first) else node.body
+
+
+def _logs(call: ast.Call) -> bool:
+    return _LOGS.match(ast.unparse(call)) is not None
 
 
 def _place(body: Sequence[ast.stmt]) -> int:

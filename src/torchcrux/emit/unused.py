@@ -6,20 +6,22 @@ import ast
 from collections import Counter
 from collections.abc import Collection, Iterator
 from symtable import symtable
+from typing import TypeAlias, get_args
 
 from torchcrux.emit.source_lines import SourceLines, first_line
 
 
 def without_unused(text: str, used: Collection[str], *, bold: bool) -> str:
     """`text` without what binds names that neither it nor the rest of the script, which uses the
-    names `used`, mentions. Methods and inner functions stay unless they are mere ``...``.
+    names `used`, mentions. Methods and inner functions stay unless they are mere ``...``, and so do
+    the attributes of a class.
 
     Unless `bold`, what may have an effect by being there stays: what a decorator or a base class
     has seen, and calls.
     """
     while True:
         source = _Mentioned(text, used)
-        if not any(source.shortened(body, bold=bold) for body in _bodies(source.tree)):
+        if not any(source.shortened(owner, bold=bold) for owner in _owners(source.tree)):
             return text
         text = source.text()
 
@@ -34,13 +36,13 @@ class _Mentioned(SourceLines):
             for node in self.tree.body
         }
 
-    def shortened(self, body: list[ast.stmt], *, bold: bool) -> bool:
-        """Take away what can go of a block; whether there was anything."""
-        top = body is self.tree.body
+    def shortened(self, owner: _Owner, *, bold: bool) -> bool:
+        """Take away what can go of a body; whether there was anything."""
+        body, top = owner.body, owner is self.tree
         unused = [
             one
             for one in body
-            if _can_go(one, bold=bold, top=top)
+            if _can_go(one, owner, bold=bold)
             and not any(self._is_used(name, one) for name in _bound(one))
         ]
         gone = [one for one in unused if self.drop(one)]
@@ -68,15 +70,16 @@ class _Mentioned(SourceLines):
         return named or self._mentions[repr(name)] > _mentions(node)[repr(name)]
 
 
-def _bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:
-    yield tree.body
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node.body
+_Owner: TypeAlias = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _can_go(node: ast.stmt, *, bold: bool, top: bool) -> bool:
+def _owners(tree: ast.Module) -> Iterator[_Owner]:
+    return (node for node in ast.walk(tree) if isinstance(node, get_args(_Owner)))
+
+
+def _can_go(node: ast.stmt, owner: _Owner, *, bold: bool) -> bool:
     """Whether it does nothing but bind names, as far as can be seen."""
+    top = isinstance(owner, ast.Module)
     match node:
         case ast.FunctionDef(body=body) | ast.AsyncFunctionDef(body=body):
             return (bold and _is_stub(body)) if node.decorator_list else (top or _is_stub(body))
@@ -88,7 +91,8 @@ def _can_go(node: ast.stmt, *, bold: bool, top: bool) -> bool:
             ast.Assign(targets=[ast.Name()], value=value)
             | ast.AnnAssign(target=ast.Name(), value=ast.expr() as value)
         ):
-            return top and (bold or not any(isinstance(one, ast.Call) for one in ast.walk(value)))
+            acts = not bold and any(isinstance(one, ast.Call) for one in ast.walk(value))
+            return not (acts or isinstance(owner, ast.ClassDef))
     return False
 
 

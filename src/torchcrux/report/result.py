@@ -42,7 +42,7 @@ class Result:
     what the script, `text`, printed to stderr when it was verified. Of the `seconds`, those before
     it was explained and verified are `search_seconds`, those before it was verified
     `verified_seconds`, None if it was not. `left_out` counts the lines of the user's code that
-    would have come along, and were left out since the script does not execute them."""
+    would have come along, and were left out since the script does not execute or need them."""
 
     status: str
     folder: Path | None = None
@@ -90,7 +90,7 @@ class Result:
         count = self.left_out
         if not count:
             return ""
-        return f"{count} line{'s' * (count > 1)} of the user's code, which it does not execute"
+        return f"{count} line{'s' * (count > 1)} of the user's code, which it does without"
 
     @property
     def repro(self) -> Path | None:
