@@ -150,6 +150,26 @@ def test_a_second_run_says_so_and_an_interrupt_leaves_the_best_so_far(
     assert run.returncode and "internal error" in run.stderr
 
 
+def test_the_script_does_not_outlive_what_runs_it(tmp_path):
+    """The signal that ends a batch job reaches us alone."""
+    (tmp_path / "train.py").write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path('new').write_text(str(os.getpid()))\n"
+        "os.rename('new', 'pid')\n"
+        "time.sleep(300)\n"
+    )
+    run = start(tmp_path, "run", "train.py", as_typed=True)
+    until = time.monotonic() + 120
+    while not (tmp_path / "pid").exists():
+        assert run.poll() is None and time.monotonic() < until, finish(run)
+        time.sleep(0.02)
+    run.send_signal(signal.SIGTERM)
+    status, output = finish(run)
+    assert status == 3 and "Interrupted" in output, output
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def test_the_repro_of_a_whole_run_is_small(whole):
     result = json.loads((Path(whole) / "result.json").read_text())
     assert result["operations"]["final"] == 2 and result["minimal"]

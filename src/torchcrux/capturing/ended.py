@@ -139,6 +139,11 @@ def _end(child: subprocess.Popen[bytes], folder: Path) -> int:
         if now and now == size:
             break
         size = now
+    return end(child)
+
+
+def end(child: subprocess.Popen[bytes]) -> int:
+    """Ask it to end, and see to it; its status."""
     child.terminate()
     try:
         return child.wait(GRACE)

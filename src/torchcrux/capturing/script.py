@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from torchcrux.capturing.ended import Ended, fatal_case, keep_of, wait
+from torchcrux.capturing.ended import Ended, end, fatal_case, keep_of, wait
 from torchcrux.capturing.records import Status, Uncaught, read_status
 from torchcrux.capturing.standby import STANDBY, Keep
 from torchcrux.case import Case, CaseError
@@ -100,15 +100,19 @@ def run_script(
     environment = None if env is None else dict(env)
     with _interrupts_reach_only_the_child():
         child = subprocess.Popen(command, env=environment, stdout=sink, stderr=sink)
-        ended = wait(
-            child,
-            folder / STANDBY,
-            hangs=hangs,
-            strict=limit is not None,
-            say=say,
-            watch=watch,
-            over=lambda: lingering is not None and _is_over(folder),
-        )
+        try:
+            ended = wait(
+                child,
+                folder / STANDBY,
+                hangs=hangs,
+                strict=limit is not None,
+                say=say,
+                watch=watch,
+                over=lambda: lingering is not None and _is_over(folder),
+            )
+        except BaseException:  # SIGTERM reaches us alone
+            end(child)
+            raise
     if lingering is not None:
         lingering.append(child)
     return _judge(folder, ended, target, module=module)
