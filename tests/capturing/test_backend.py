@@ -496,6 +496,75 @@ def test_tables_that_other_modules_fill(scripts, said_alone):
     assert "boom" in said_alone(backend), backend.source
 
 
+PATTERNS = """
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from torch._inductor.pattern_matcher import (
+    Arg, CallFunction, PatternMatcherPass, fwd_only, register_graph_pattern, register_replacement
+)
+
+fusions = PatternMatcherPass()
+others = PatternMatcherPass()
+{registered}
+
+@register_graph_pattern(CallFunction(torch.ops.aten.mul.Tensor, Arg(), Arg()), pass_dict=others)
+def multiplied(match, x, y):
+    pass
+
+def lower(gm, inputs):
+    fusions.apply(gm.graph)
+    gm.recompile()
+    return gm
+
+def backend(gm, inputs):
+    return aot_autograd(fw_compiler=lower)(gm, inputs)
+"""
+DECORATED = """
+@register_graph_pattern(CallFunction(torch.ops.aten.add.Tensor, Arg(), 1), pass_dict=fusions)
+def added(match, x):
+    raise RuntimeError("boom")
+"""
+CALLED = """
+def added(match, x):
+    raise RuntimeError("boom")
+
+for pattern in [CallFunction(torch.ops.aten.add.Tensor, Arg(), 1)]:
+    register_graph_pattern(pattern, pass_dict=fusions)(added)
+"""
+
+
+@pytest.mark.parametrize("registered", [DECORATED, CALLED], ids=["decorated", "called"])
+def test_what_is_handed_to_a_function_that_registers_something_there(
+    registered, scripts, said_alone
+):
+    scripts.write("fusing.py", PATTERNS.format(registered=registered))
+    found = scripts.run("import torch\nfrom fusing import backend\n" + USE.format("backend"))
+    backend = found.case.context.backend
+    assert found.case.notes == ()
+    assert "multiplied" not in backend.source
+    assert "boom" in said_alone(backend), backend.source
+
+
+def test_a_file_beside_the_code_is_read_from_where_it_is(scripts, said_alone):
+    scripts.write("table.txt", "boom")
+    scripts.write(
+        "tables.py",
+        """
+        from pathlib import Path
+
+        HERE = Path(__file__).parent
+
+        def backend(gm, inputs):
+            raise RuntimeError((HERE / "table.txt").read_text())
+        """,
+    )
+    found = scripts.run("import torch\nfrom tables import backend\n" + USE.format("backend"))
+    backend = found.case.context.backend
+    (note,) = found.case.notes
+    assert "tables.py" in note
+    assert "boom" in said_alone(backend), backend.source
+
+
 def test_tables_that_no_function_fills_are_made_as_their_module_made_them(scripts, said_alone):
     scripts.write(
         "vendor.py",

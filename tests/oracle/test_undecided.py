@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from torchcrux.capturing.accuracy import AccuracyChecker
@@ -45,6 +46,24 @@ def test_an_index_that_eager_never_gives_is_not_excused():
 def test_integers_of_integers_are_never_excused():
     x = torch.tensor([3, 1, 2])
     assert found(lambda x: x.argmin(), lambda *_: torch.tensor(0), x) is not None
+
+
+def test_another_dtype_is_not_excused_nor_another_layout():
+    x = torch.tensor([0.1, 0.5, -1.0, 0.2])
+    numbers = threshold(x).to(torch.uint8)
+    wrong = found(lambda x: threshold(x).to(torch.uint8), lambda *_: numbers.bool(), x)
+    assert wrong.metric["attribute"] == "dtype"
+    rows = threshold(x).reshape(2, 2)
+    columns = rows.t().contiguous().t()
+    (kept,) = settled([rows], [columns], lambda seed: [rows])
+    assert kept.stride() == (1, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64, torch.bool])
+def test_any_integers_are_looked_at(dtype):
+    one, two = torch.tensor([1, 0]).to(dtype), torch.tensor([1, 1]).to(dtype)
+    (kept,) = settled([one], [two], lambda seed: [two if seed else one])
+    assert torch.equal(kept, one)
 
 
 def test_a_float_beside_them_still_counts():

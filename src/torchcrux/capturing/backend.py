@@ -25,7 +25,8 @@ ENTRY_POINTS = "torch_dynamo_backends"
 
 
 def backend_of(name: str, function: Any) -> tuple[Backend, str]:
-    """The backend and, if it cannot be brought along, a sentence that says why (else empty).
+    """The backend and, if it cannot be brought along, or needs files of the user's, a sentence that
+    says so (else empty).
 
     `name` is empty for a callable; `function` is what the name stands for in this process, None if
     PyTorch keeps that to itself.
@@ -44,7 +45,7 @@ def backend_of(name: str, function: Any) -> tuple[Backend, str]:
         else:
             label = expressions.unused(_identifier(label))
             expressions.assign(label, found)
-        return Backend(label, source=expressions.text()), ""
+        return Backend(label, source=expressions.text()), expressions.located()
     except (Inexpressible, OSError, SyntaxError) as reason:
         return Backend(label), f"The backend {label} cannot be brought along: {reason}."
 

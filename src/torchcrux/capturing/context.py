@@ -43,9 +43,9 @@ def surroundings(output_graph: Any, *, inference: bool) -> Surroundings:
     """The context of the compiler call that is about to happen for `output_graph`."""
     arguments = _torch.compile_arguments(output_graph)
     notes: list[str] = []
-    backend, obstacle = backend_of(arguments.name, arguments.function)
-    if obstacle:
-        notes.append(obstacle)
+    backend, note = backend_of(arguments.name, arguments.function)
+    if note:
+        notes.append(note)
     options, config = [], _config(arguments, notes)
     for key, value in arguments.options.items():
         if is_literal(value):
@@ -126,7 +126,9 @@ def _stated(module: str, key: str, value: Any, notes: list[str]) -> list[str]:
     expressions = Expressions(installed)
     try:
         text = expressions.of(value)
-        return [f"{expressions.text()}\n\n{module}.{key} = {text}"]
+        definitions = expressions.text()
+        notes += filter(None, [expressions.located()])
+        return [f"{definitions}\n\n{module}.{key} = {text}"]
     except (Inexpressible, OSError, SyntaxError) as reason:
         notes.append(f"{module}.{key} cannot be written down: {reason}.")
         return []

@@ -55,6 +55,11 @@ class Expressions:
         parts = ["\n".join(self._imports), self._slices.text(), "\n\n\n".join(self._definitions)]
         return "\n\n\n".join(part for part in parts if part) + "\n"
 
+    def located(self) -> str:
+        """A sentence, if the definitions look for something beside their files; else empty."""
+        files = self._slices.located()
+        return f"The code that comes along reads what lies beside {', '.join(files)}." * bool(files)
+
     def unused(self, name: str) -> str:
         """`name`, or a variation of it that no definition has taken."""
         taken = self._slices.names() | {made for _, made in self._made.values()}

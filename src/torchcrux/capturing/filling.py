@@ -59,6 +59,26 @@ def fills(node: ast.stmt) -> set[str]:
     }
 
 
+def handed(node: ast.stmt) -> set[str]:
+    """Names of what a statement hands to a function that registers something there: to one that it
+    is decorated with, or to one that is called so."""
+    if isinstance(node, _DEFINITIONS):
+        calls = [one for one in node.decorator_list if isinstance(one, ast.Call)]
+    else:
+        statements = [one for one in _executed(node) if isinstance(one, ast.Expr)]
+        calls = [one.value for one in statements if isinstance(one.value, ast.Call)]
+        calls = [one for one in calls if "register" in ast.unparse(one.func)]
+    return {name for call in calls for name in _operands(call)}
+
+
+def _operands(call: ast.Call) -> Iterator[str]:
+    for one in [*call.args, *(keyword.value for keyword in call.keywords)]:
+        if isinstance(one, ast.Name):
+            yield one.id
+    if isinstance(call.func, ast.Call):
+        yield from _operands(call.func)
+
+
 def called(node: ast.stmt) -> set[str]:
     """Names of what is called when `node` is executed: of a definition, its decorators."""
     if isinstance(node, _DEFINITIONS):
@@ -86,10 +106,13 @@ def only_prepares(node: ast.stmt, used: frozenset[str], module: types.ModuleType
     if isinstance(node, _DEFINITIONS):
         return True
     known = {**vars(builtins), **vars(module)}
-    return all(name not in known or _is_definition(known[name], own) for name in used)
+    return all(
+        name not in known or known[name] is own or is_definition(known[name]) for name in used
+    )
 
 
-def _is_definition(value: Any, own: Any) -> bool:
+def is_definition(value: Any) -> bool:
+    """Whether it is a definition, plain data, or what torch has only one of."""
     if hasattr(value, "_torchdynamo_orig_callable"):
         return False
     named = isinstance(
@@ -97,4 +120,4 @@ def _is_definition(value: Any, own: Any) -> bool:
     )
     of_torch = type(value).__module__ in ("torch", "torch._ops")  # dtypes, operators
     data = isinstance(value, _COLLECTIONS) or is_plain(value)
-    return value is own or named or (of_torch and not hasattr(value, "grad_fn")) or data
+    return named or (of_torch and not hasattr(value, "grad_fn")) or data

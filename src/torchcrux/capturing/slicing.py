@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from torchcrux.capturing.constants import constant
-from torchcrux.capturing.filling import called, fills, only_prepares
+from torchcrux.capturing.filling import called, fills, handed, is_definition, only_prepares
 from torchcrux.capturing.renaming import Fixed, renamed
 from torchcrux.capturing.statements import (
     Statement,
@@ -29,6 +29,7 @@ from torchcrux.capturing.statements import (
     is_main_guard,
     needed_imports,
 )
+from torchcrux.emit.calls import quoted
 from torchcrux.emit.layout import folded
 
 
@@ -36,6 +37,7 @@ from torchcrux.emit.layout import folded
 class _Module:
     name: str
     package: str
+    file: str
     lines: list[str]
     statements: list[Statement]
     chosen: set[int] = field(default_factory=set)
@@ -98,7 +100,9 @@ class Slices:
         in other modules."""
         value = vars(module).get(name)
         home = sys.modules.get(type(value).__module__)
-        if not isinstance(value, (dict, list, set)) and (home is None or self._installed(home)):
+        theirs = home is None or self._installed(home)
+        filling = handed if theirs and not isinstance(value, (dict, list, set)) else fills
+        if filling is handed and is_definition(value):
             return
         makers = [
             vars(module)[one.node.name]
@@ -111,10 +115,10 @@ class Slices:
             makes = {key for key, held in vars(other).items() if any(held is one for one in makers)}
             if same or makes:
                 try:
-                    filling = self._module(other)
+                    known = self._module(other)
                 except (OSError, SyntaxError):
                     continue  # nothing of it can come along
-                self._fill_from(filling, other, value, same, makes)
+                self._fill_from(known, other, value, same, makes, filling)
 
     @cached_property
     def _own(self) -> list[types.ModuleType]:
@@ -128,12 +132,18 @@ class Slices:
         ]
 
     def _fill_from(
-        self, known: _Module, module: types.ModuleType, value: Any, same: set[str], makes: set[str]
+        self,
+        known: _Module,
+        module: types.ModuleType,
+        value: Any,
+        same: set[str],
+        makes: set[str],
+        filling: Callable[[ast.stmt], set[str]],
     ) -> None:
         for i, one in enumerate(known.statements):
             if is_import(one.node) or self._foreign(one.node, module):
                 continue
-            if same.isdisjoint(fills(one.node)) and makes.isdisjoint(called(one.node)):
+            if same.isdisjoint(filling(one.node)) and makes.isdisjoint(called(one.node)):
                 continue
             if only_prepares(one.node, one.uses - one.binds, module, value):
                 self._choose(known, i, "")
@@ -256,7 +266,17 @@ class Slices:
         """The text of a chosen statement. Raises Fixed."""
         node = module.statements[index].node
         texts = module.replaced.get(index, [_source(module, node)])
+        if "__file__" in module.statements[index].uses:
+            names = {**names, "__file__": quoted(module.file)}
         return [renamed(text, names) for text in texts]
+
+    def located(self) -> list[str]:
+        """The files of modules whose slices look for something beside them."""
+        return [
+            module.file
+            for module in self._modules.values()
+            if any("__file__" in module.statements[i].uses for i in module.chosen)
+        ]
 
     def _visit(self, name: str, ordered: list[str], path: tuple[str, ...] = ()) -> None:
         if name in ordered or name in path:
@@ -277,7 +297,9 @@ class Slices:
                 raise OSError(f"{file} is not text") from error
             package = getattr(module, "__package__", None) or ""
             statements = [analysed(node) for node in tree.body if not is_main_guard(node)]
-            self._modules[module.__name__] = _Module(module.__name__, package, lines, statements)
+            self._modules[module.__name__] = _Module(
+                module.__name__, package, str(Path(file).absolute()), lines, statements
+            )
         return self._modules[module.__name__]
 
     def _choose(self, module: _Module, index: int, name: str) -> None:
