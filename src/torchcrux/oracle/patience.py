@@ -14,8 +14,12 @@ FACTOR = 10.0
 """A candidate has so many seconds, or so many times what the slowest took that was no smaller.
 The first C++ kernel of a process may wait a minute for what the processor can do."""
 
-LEAST_EAGER = 10.0
-"""The same for one that eager only tries; the factor goes over what the captured program took."""
+LEAST_EAGER = 3.0
+"""The same for one that eager only tries; the factor goes over what the one before took."""
+
+FIRST_EAGER = 10.0
+"""For the first in a process, which imports what they need; the factor goes over what the captured
+program took."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ wants in a script: an edit that brings a warning is refused as well.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from torchcrux.emit.inputs import Unmakeable
 from torchcrux.emit.script import probed
 from torchcrux.oracle.facts import PROBE, elements_of, measure, number
 from torchcrux.oracle.main_module import main_module
-from torchcrux.oracle.patience import FACTOR, LEAST_EAGER, TooLong, at_most
+from torchcrux.oracle.patience import FACTOR, FIRST_EAGER, LEAST_EAGER, TooLong, at_most
 from torchcrux.oracle.values import Values
 from torchcrux.passes.base import Draft
 from torchcrux.program.cut import severed
@@ -57,6 +58,10 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     lay_data(path.parent, payload.get("data", {}))
     results: list[dict[str, Any] | None] = []
     for text in payload["texts"]:
+        seconds = payload["seconds"]
+        if _ended:  # here, and with what such programs import
+            seconds = min(seconds, max(LEAST_EAGER, FACTOR * _ended[-1]))
+        begun = time.monotonic()
         specs: dict[str, Any] = {}
         elements: dict[str, Any] = {}
 
@@ -77,7 +82,7 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
 
         module = main_module(path, **{PROBE: probe})
         try:
-            with warnings.catch_warnings(record=True) as warned, at_most(payload["seconds"]):
+            with warnings.catch_warnings(record=True) as warned, at_most(seconds):
                 warnings.simplefilter("always")
                 exec(compile(text, str(path), "exec"), module.__dict__)
         except TooLong:
@@ -87,9 +92,14 @@ def try_all(payload: Mapping[str, Any]) -> list[dict[str, Any] | None]:
             if f"{type(error).__module__}.{type(error).__qualname__}" != payload["eager"]:
                 results.append(None)
                 continue
+        _ended[:] = [time.monotonic() - begun]
         told = sorted({str(one.message) for one in warned if ABOUT_EAGER not in str(one.message)})
         results.append({"specs": specs, "warnings": told, "elements": elements})
     return results
+
+
+_ended: list[float] = []
+"""Seconds that the latest text took that has ended in this process; they are much alike."""
 
 
 @dataclass
@@ -152,7 +162,7 @@ class Trials:
             if severed(draft.program) is Value.LITERAL
             for node in draft.program.calls
         }
-        seconds = min(self.timeout, max(LEAST_EAGER, FACTOR * self.values.seconds))
+        seconds = min(self.timeout, max(FIRST_EAGER, FACTOR * self.values.seconds))
         payload = {
             "texts": list(fresh),
             "seconds": seconds,
