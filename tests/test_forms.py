@@ -80,6 +80,14 @@ def test_other_sizes_before_come_after_the_call_alone():
     ]
 
 
+def test_no_more_than_two_calls_come_before():
+    captured = draft(symbols=("s0", ""), earlier=((("s0", 8),), (("s0", 6),)))
+    wrong = failure(Kind.ACCURACY)
+    found = [formed(captured, form, wrong).context.earlier for form in forms(wrong, captured)]
+    assert ((("s0", 8),), (("s0", 6),)) in found
+    assert max(map(len, found)) == 2
+
+
 def test_static_sizes_are_symbols_only_where_others_come_before():
     captured = draft(symbols=("n0", ""), earlier=((("n0", 8),),), dynamic=False)
     for kind in (Kind.COMPILE_ERROR, Kind.RUNTIME_ERROR, Kind.ACCURACY):

@@ -153,8 +153,8 @@ def _earlier(context: Context, form: Form) -> tuple[Sizes, ...]:
     """The sizes that the compiler took for hints; before them, where it finds out by itself which
     sizes change, any others."""
     if form is Form.THIRD:
-        first = tuple((symbol, size + 1) for symbol, size in context.earlier[0])
-        return (first, *context.earlier)
+        last = context.earlier[-1]
+        return (tuple((symbol, size + 1) for symbol, size in last), last)
     return context.earlier if form in (Form.LATER, Form.RECOMPILED) else ()
 
 

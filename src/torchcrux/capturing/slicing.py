@@ -97,7 +97,7 @@ class Slices:
 
     def _fill(self, known: _Module, module: types.ModuleType, name: str) -> None:
         """Add what fills the object bound to `name` from afar: in loops, by functions that do, or
-        in other modules."""
+        in other modules. An object of an installed class is only filled by what it is handed to."""
         value = vars(module).get(name)
         home = sys.modules.get(type(value).__module__)
         theirs = home is None or self._installed(home)
@@ -108,7 +108,7 @@ class Slices:
             vars(module)[one.node.name]
             for one in known.statements
             if isinstance(one.node, ast.FunctionDef)
-            if name in one.inside and one.node.name in vars(module)
+            if filling is fills and name in one.inside and one.node.name in vars(module)
         ]
         for other in self._own:
             same = {key for key, held in vars(other).items() if held is value}

@@ -44,6 +44,8 @@ def resized(
         shown = [_shown(program, other, known) for other in before]
         return program, _others(tuple(known.items()), shown)
     alike = [other for other in before if static and _is_alike(program, other)]
+    if not alike:
+        return program, ()
     symbols = _Symbols({node.name for node in program.nodes})
     columns = zip(program.nodes, *(other.nodes for other in alike), strict=True)
     nodes = [symbols.in_node(node, others) for node, *others in columns]
@@ -61,6 +63,8 @@ def resized(
 
 def fixed(program: Program) -> Program:
     """The program with plain numbers for its symbols."""
+    if not symbols_of(program):
+        return program
     numbers = {
         node.name: node.spec.value
         for node in program.inputs
