@@ -128,6 +128,7 @@ def test_few_changes_are_tried_and_none_is_the_draft_itself():
 def test_a_repro_names_three_conditions_at_most():
     assert conditions(()) == ""
     assert conditions(("x: float32 → float64", "b")) == "\nPasses: x in float64; b"
+    assert conditions(("n: 2 → 1", "y: 2 → -0.5")) == "\nPasses: n = 1; y = -0.5"
     assert conditions(("a", "b", "c", "d")) == "\nPasses: a; b; c"
 
 

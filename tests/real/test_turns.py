@@ -210,8 +210,7 @@ def backend(gm, inputs):
     return {compiled}
 
 def f(x):
-    y = torch.relu(x * 2).sin()
-    return y.reshape(x.shape[0] * 2, -1).exp() + 1
+    return x.sin().reshape(x.shape[0] * 2, -1) + 1
 
 compiled = torch.compile(f, backend=backend{options})
 for n in (6, 6, 4):

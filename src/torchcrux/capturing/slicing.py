@@ -31,6 +31,7 @@ from torchcrux.capturing.statements import (
 )
 from torchcrux.emit.calls import quoted
 from torchcrux.emit.layout import folded
+from torchcrux.program.source import spaced
 
 
 @dataclass
@@ -260,7 +261,7 @@ class Slices:
                     blocks += self._block(module, i, module.names)
         future = [line for line in imports if line.startswith("from __future__")]
         rest = [line for line in imports if not line.startswith("from __future__")]
-        return "\n\n\n".join(part for part in ("\n".join(future + rest), *blocks) if part)
+        return "\n\n\n".join(filter(None, ["\n".join(future + rest), spaced(filter(None, blocks))]))
 
     def _block(self, module: _Module, index: int, names: Mapping[str, str]) -> list[str]:
         """The text of a chosen statement. Raises Fixed."""

@@ -36,7 +36,7 @@ from torchcrux.oracle.cost import Bound
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Program, Value, defined
-from torchcrux.program.source import is_import, joined, operators_in, statements
+from torchcrux.program.source import is_definition, is_import, joined, operators_in, statements
 from torchcrux.program.spec import tensors
 
 _WITH_TORCH = ("torch._inductor.config", "torch._dynamo.config")
@@ -112,7 +112,11 @@ def script(
     for setting in context.config:
         more, statements = _split_imports(setting)
         imports += more
-        state += statements if len(statements) == 1 else ["", "", *statements, "", ""]
+        if len(statements) == 1:
+            state += statements
+        else:
+            empty = [""] * (2 if is_definition(statements[0]) else bool(state))
+            state += [*empty, *statements, "", ""]
     state += setup
     if random or context.weighted:
         body.insert(0, "torch.manual_seed(0)")
@@ -131,8 +135,7 @@ def script(
     if state:
         lines += ["", *state]
     if source:
-        defines = source[0].startswith(("def ", "class ", "@"))
-        lines += [*[""] * (1 + defines), *source]
+        lines += [*[""] * (1 + is_definition(source[0])), *source]
     lines += [*folded(definitions), "", "", *folded(text), "", "", *folded(body)]
     lines += [f"# {line}".rstrip() for line in note.splitlines()]
     whole = "\n".join(lines)

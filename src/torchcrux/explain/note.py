@@ -12,7 +12,8 @@ LINES = 3
 _WIDTH = 200
 _ONE_LINE = 160
 _TOLD = 3
-_CAST = re.compile(r"^([\w, ]+): \w+ → (\w+)$")
+_CAST = re.compile(r"^([\w, ]+): [a-z]\w+ → ([a-z]\w+)$")
+_NUMBER = re.compile(r"^(\w+): \S+ → (\S+)$")
 _SHAPE = re.compile(r"(?<= of shape) \([\d, ]*\) →")
 _VALUES = re.compile(r"^(\w+) (random|all \S+)$")
 _MOST_TOLD = 160
@@ -77,6 +78,10 @@ def passing(necessary: Sequence[tuple[str, str]]) -> list[str]:
     return [change for change, verdict in necessary if verdict == "passes"]
 
 
+def _short(change: str) -> str:
+    return _NUMBER.sub(r"\1 = \2", _CAST.sub(r"\1 in \2", _SHAPE.sub("", change)))
+
+
 def _joined(changes: Sequence[str]) -> list[str]:
     """`changes`, of which those of the values of one input are one."""
     values: dict[str, list[str]] = {}
@@ -100,7 +105,7 @@ def conditions(changes: Sequence[str]) -> str:
     """A line on what makes the repro pass, to follow the error; empty if nothing is known. That it
     passes without a compiler goes without saying."""
     known = [change for change in changes if not change.startswith("backend=")]
-    short = [_SHAPE.sub("", _CAST.sub(r"\1 in \2", change)) for change in _joined(known)[:_TOLD]]
+    short = [_short(change) for change in _joined(known)[:_TOLD]]
     while len(short) > 1 and len("; ".join(short)) > _MOST_TOLD:
         short.pop()
     told = "; ".join(short)

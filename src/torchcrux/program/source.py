@@ -21,10 +21,15 @@ def statements(source: str) -> list[str]:
 
 def joined(parts: Iterable[str]) -> str:
     """`parts`, each once, in order, with two empty lines around functions and classes."""
+    return spaced(dict.fromkeys(parts))
+
+
+def spaced(parts: Iterable[str]) -> str:
+    """As `joined`, but all of them."""
     text, before = "", ""
-    for part in dict.fromkeys(parts):
+    for part in parts:
         if text:
-            text += "\n" * (3 if _is_definition(before) or _is_definition(part) else 1)
+            text += "\n" * (3 if is_definition(before) or is_definition(part) else 1)
         text += part
         before = part
     return text
@@ -39,5 +44,5 @@ def is_import(statement: str) -> bool:
     return statement.startswith(("import ", "from "))
 
 
-def _is_definition(statement: str) -> bool:
+def is_definition(statement: str) -> bool:
     return statement.startswith(("def ", "class ", "@", "async def "))
