@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from torchcrux import global_flags
+from torchcrux.capturing.accuracy import AccuracyChecker
+from torchcrux.capturing.watched import CheckFailed
 from torchcrux.oracle.numerics import compare, upcast
 from torchcrux.oracle.short_products import coarse, short_products
 
@@ -54,6 +56,48 @@ def test_what_a_compiler_may_compute_as_well_is_no_mismatch(short):
     rough = coarse(lambda: [x @ x], [x])
     assert compare(eager, compiled, truth) is not None
     assert compare(eager, compiled, truth, rough=rough) is None
+
+
+def signs(a):
+    product = a @ a
+    return product, product > 144
+
+
+def check(run):
+    try:
+        AccuracyChecker().of(torch.fx.symbolic_trace(signs)).call(run, [x])
+    except CheckFailed as found:
+        return found.failure.metric
+    return None
+
+
+def short_signs(a):
+    with short_products({"matmul": 7}):
+        return signs(a)
+
+
+def other_signs(a):
+    """With products of the length that eager does not have, which depends on the processor."""
+    long = (a.double() @ a.double()).float()
+    return short_signs(a) if torch.equal(long > 144, signs(a)[1]) else (long, long > 144)
+
+
+def all_turned(a):
+    product, above = other_signs(a)
+    return product, ~above
+
+
+def test_a_decision_that_short_products_turn_is_no_mismatch(short):
+    assert not torch.equal(signs(x)[1], other_signs(x)[1])
+    assert check(other_signs) is None
+    assert check(all_turned)["index"] == 1
+
+
+def test_a_decision_counts_where_products_are_long():
+    def turned(a):
+        return signs(a)[0], short_signs(a)[1]
+
+    assert check(turned)["index"] == 1
 
 
 def test_a_wrong_result_is_a_mismatch_all_the_same(short):

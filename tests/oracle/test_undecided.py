@@ -7,6 +7,7 @@ import torch
 
 from torchcrux.capturing.accuracy import AccuracyChecker
 from torchcrux.capturing.watched import CheckFailed
+from torchcrux.oracle.short_products import matters
 from torchcrux.oracle.undecided import moved, settled
 
 
@@ -85,6 +86,21 @@ def test_moved_inputs_are_close_and_the_same_for_a_seed():
     n = torch.arange(3)
     assert torch.equal(moved(n, 1), n) and moved(n, 1) is not n
     assert moved("text", 1) == "text"
+
+
+def test_inputs_are_moved_further_where_products_may_be_short():
+    x = torch.rand(100) + 1
+    for seed in range(4):
+        change = ((moved(x, seed, short=True) - x) / x).abs().max()
+        assert 2**-11 < change < 2**-9
+    wide = torch.ones(3, dtype=torch.bfloat16)
+    assert torch.equal(moved(wide, 1, short=True), moved(wide, 1))
+
+
+def test_short_products_matter_where_they_change_a_float():
+    one, two = torch.ones(2), torch.tensor([1.0, 1.1])
+    assert matters([one], [two]) and not matters([one], [one]) and not matters([one], None)
+    assert not matters([one > 1], [two > 1])
 
 
 def test_what_cannot_be_run_again_excuses_nothing():

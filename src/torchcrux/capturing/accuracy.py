@@ -28,7 +28,7 @@ from torchcrux.capturing.watched import CallCheck, CheckFailed, NotCompared
 from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.oracle.gradients import GRADIENT, compare_gradients
 from torchcrux.oracle.numerics import Mismatch, compare, roughly_alike, upcast
-from torchcrux.oracle.short_products import coarse
+from torchcrux.oracle.short_products import coarse, matters
 from torchcrux.oracle.tolerance import Tolerance
 from torchcrux.oracle.undecided import decides, moved, settled
 from torchcrux.oracle.widening import in_double
@@ -121,7 +121,8 @@ class _Comparison:
             return [*leaves(outputs), *leaves([then[i] for i in changed])]
 
         def again(seed: int) -> list[Any] | None:
-            near = [_as(moved(value, seed), value) for value in before]
+            short = matters(expected, rough)
+            near = [_as(moved(value, seed, short=short), value) for value in before]
             outputs = self._run(self.eager, near, state)
             return None if outputs is None else all_of(outputs, near)
 
@@ -134,6 +135,7 @@ class _Comparison:
         truth = None if precise is None else all_of(*precise)
         if drawn and truth is not None and not roughly_alike(expected, truth):
             truth = None  # it has drawn other random numbers
+        rough = None
         mismatch = compare(expected, actual, truth, tolerance=self.checker.tolerance)
         if mismatch is not None and self.checker.tolerance is None:
             rough = coarse(same, [*leaves(before), *actual])

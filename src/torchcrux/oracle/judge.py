@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,7 +223,7 @@ def unjustified(
     from torchcrux.capturing.gradients import leaves
     from torchcrux.oracle.gradients import compare_gradients
     from torchcrux.oracle.numerics import compare, roughly_alike, upcast
-    from torchcrux.oracle.short_products import coarse
+    from torchcrux.oracle.short_products import coarse, matters
     from torchcrux.oracle.undecided import decides, moved, settled
     from torchcrux.oracle.widening import in_double
 
@@ -245,8 +245,10 @@ def unjustified(
         return [*outputs, *leaves(values[: len(passed)])]
 
     def again(seed: int) -> list[Any] | None:
+        short = matters(expected, rough)
         try:
-            return outputs_of([_map(lambda x: moved(x, seed), value) for value in inputs])
+            near = [_map(lambda x: moved(x, seed, short=short), value) for value in inputs]
+            return outputs_of(near)
         except Exception:
             return None
 
@@ -260,6 +262,7 @@ def unjustified(
     if draws and reference is not None and not roughly_alike(expected, reference):
         reference = None
     where = [*leaves(inputs), *actual]
+    rough: Sequence[Any] | None = None
     if backward:
         known = reference if reference and len(reference) == len(actual) else None
         mismatch = compare_gradients(expected, actual, known)
@@ -269,7 +272,6 @@ def unjustified(
             mismatch = compare_gradients(expected, actual, known, rough)
     else:
         mismatch = compare(expected, actual, reference)
-        rough = None
         if mismatch is not None and reference is not None:
             rough = coarse(lambda: outputs_of(clone_inputs(inputs)), where)
         if rough is not None:

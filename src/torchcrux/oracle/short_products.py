@@ -66,6 +66,18 @@ def coarse(run: Callable[[], Sequence[Any] | None], values: Iterable[Any]) -> Se
         return None
 
 
+def matters(eager: Sequence[Any], rough: Sequence[Any] | None) -> bool:
+    """Whether short products, which led to `rough`, have changed anything."""
+    return rough is not None and any(
+        isinstance(one, torch.Tensor) and one.is_floating_point() and not _equal(one, two)
+        for one, two in zip(eager, rough, strict=False)
+    )
+
+
+def _equal(one: torch.Tensor, two: torch.Tensor) -> bool:
+    return one.layout is not torch.strided or torch.equal(one, two)
+
+
 def _kind(name: str) -> str:
     if _ATTENTION in name:
         return "matmul"

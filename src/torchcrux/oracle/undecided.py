@@ -17,6 +17,9 @@ TRIES = 8
 _UNITS = 4
 """Units in the last place by which inputs of 32 and 64 bits are moved at most; shorter by one."""
 
+_SHORT = 2.0**-10
+"""The unit of the shortest operands that products of float32 may have."""
+
 
 def settled(
     eager: Sequence[Any],
@@ -52,12 +55,12 @@ def decides(leaves: Sequence[Any]) -> bool:
     return any(map(_is_integral, leaves))
 
 
-def moved(value: Any, seed: int) -> Any:
+def moved(value: Any, seed: int, *, short: bool = False) -> Any:
     """A copy of a floating tensor with each element moved by a few units in the last place; a
-    clone of any other tensor."""
+    clone of any other tensor. With `short`, by one of those that products may be computed with."""
     if not isinstance(value, torch.Tensor):
         return value
-    around = rebuilt(value, lambda part: moved(part, seed))
+    around = rebuilt(value, lambda part: moved(part, seed, short=short))
     if around is not None:
         return around
     copy = value.detach().clone()
@@ -65,6 +68,8 @@ def moved(value: Any, seed: int) -> Any:
         return copy.requires_grad_(value.requires_grad)
     eps = torch.finfo(copy.dtype).eps
     most = _UNITS if eps < 1e-5 else 1
+    if short and eps < _SHORT:
+        eps, most = _SHORT, 1
     generator = torch.Generator("cpu").manual_seed(seed)
     steps = torch.randint(-most, most + 1, copy.shape, generator=generator, device="cpu")
     steps = steps.to(copy.device)
