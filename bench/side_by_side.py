@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import getpass
 import json
 import math
 import os
@@ -35,6 +36,7 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 TICK = 0.25
+HEADERS = "precompiled_headers"
 COMPILE_ERROR, CRASH, ACCURACY = 2, 3, 4
 
 
@@ -135,9 +137,15 @@ def elements(text: str) -> int:
 
 
 def cold(folder: Path) -> dict[str, str]:
-    """An empty cache of kernels, or whoever comes second would find what the first has compiled,
-    and the script would be quicker than when it failed."""
-    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+    """A cache without kernels, or whoever comes second would find what the first has compiled, and
+    the script would be quicker than when it failed; but with the precompiled headers of this
+    machine, which one makes once."""
+    cache = folder / "cache"
+    cache.mkdir(exist_ok=True)
+    headers = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}", HEADERS)
+    if headers.exists() and not (cache / HEADERS).exists():
+        (cache / HEADERS).symlink_to(headers)
+    return {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
 
 
 def ours(script: Path, folder: Path, limit: float) -> tuple[Measured, dict]:
