@@ -18,7 +18,7 @@ _LOCKS = "locks"
 def kept() -> Path:
     """The folder, one for each version of torch; it may be deleted at any time."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "torchcrux" / f"torch-{metadata.version('torch')}"
+    return Path(base).expanduser() / "torchcrux" / "probes" / f"torch-{metadata.version('torch')}"
 
 
 def recall(cache: Path) -> None:

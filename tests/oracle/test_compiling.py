@@ -111,6 +111,24 @@ def cache(tmp_path):
 
 
 @pytest.mark.real
+def test_what_is_compiled_first_registers_the_patterns_though_a_cache_holds_its_graph(cache):
+    text = """
+import torch
+from torchcrux.oracle import _torch
+from torch._inductor.fx_passes import joint_graph
+torch.compile(_torch._small)(torch.ones(2, 3))
+joint_graph.lazy_init.cache_clear()
+torch.compiler.reset()
+torch.compile(_torch._small)(torch.ones(2, 3))
+assert joint_graph.lazy_init.cache_info().currsize == 0
+_torch.compile_once_with_inductor()
+assert joint_graph.lazy_init.cache_info().currsize == 1
+"""
+    environment = {**os.environ, CACHE_DIR: cache}
+    subprocess.run([sys.executable, "-c", text], env=environment, check=True)
+
+
+@pytest.mark.real
 def test_several_compilers_at_once_compile_what_one_compiles(cache):
     """In an interpreter of its own: threads would stay in this one."""
     text = """

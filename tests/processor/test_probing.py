@@ -1,10 +1,15 @@
 """What a process beside the children finds out is waited for, by whoever wants to know."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from torchcrux import machine
+from torchcrux.processor import _torch
 
 SCRIPT = """
 import hashlib, json, os, sys, time
@@ -61,3 +66,22 @@ def test_nothing_is_known_where_the_probe_failed_or_nobody_probes(told):
 def test_of_the_test_programs_only_those_are_built_whose_outcome_is_not_known(told):
     assert told["answers"] == [False, True, True]
     assert told["built"] == ["another"]
+
+
+def test_only_test_programs_are_kept_of_a_cache_that_holds_more(tmp_path, monkeypatch):
+    cache = tmp_path / "scratch" / "cache"
+    (cache / "fxgraph").mkdir(parents=True)
+    (cache / "fxgraph" / "graph").write_text("of the user's")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(_torch.CACHE_DIR, str(cache))
+
+    def probe():
+        Path(os.environ[_torch.CACHE_DIR], "program").write_text("of the machine's")
+        return {"a program": True}
+
+    monkeypatch.setattr(_torch, "probe_instruction_sets", probe)
+    assert _torch.probe_inductor() == {"a program": True}
+    assert os.environ[_torch.CACHE_DIR] == str(cache)
+    assert [file.name for file in machine.kept().iterdir()] == ["program"]
+    assert [file.name for file in cache.with_name("constants").iterdir()] == ["program"]
+    assert sorted(file.name for file in cache.iterdir()) == ["fxgraph", "program"]

@@ -62,8 +62,12 @@ def compile_once(backend: str = "aot_eager") -> None:
 
 
 def compile_once_with_inductor() -> None:
-    """Build the precompiled header and register the patterns as well."""
-    compile_once("inductor")
+    """Build the precompiled header and register the patterns as well, which a graph that a cache
+    holds would not."""
+    with contextlib.ExitStack() as stack:
+        for config, name in _graph_caches():
+            stack.enter_context(mock.patch.object(config, name, False))
+        compile_once("inductor")
 
 
 def import_inductor(_: Mapping[str, Any]) -> None:
@@ -92,13 +96,19 @@ def compile_side_by_side(count: int) -> None:
 
 
 def look_up_no_graphs() -> None:
-    """Compile each graph, also one that the cache holds. `torch._inductor.config.fx_graph_cache`,
-    `torch._functorch.config.enable_autograd_cache`, 2.4 and newer."""
+    """Compile each graph, also one that the cache holds."""
+    for config, name in _graph_caches():
+        setattr(config, name, False)
+
+
+def _graph_caches() -> Iterator[tuple[Any, str]]:
+    """`torch._inductor.config.fx_graph_cache`, `torch._functorch.config.enable_autograd_cache`, 2.4
+    and newer."""
     caches = {INDUCTOR_CONFIG: "fx_graph_cache", FUNCTORCH_CONFIG: "enable_autograd_cache"}
     for module, name in caches.items():
         config: Any = importlib.import_module(module)
         if hasattr(config, name):
-            setattr(config, name, False)
+            yield config, name
 
 
 def _forget() -> None:

@@ -117,19 +117,24 @@ def _looked_up(found: Callable[[], dict[str, bool]]) -> Iterator[None]:
 
 
 def probe_inductor() -> dict[str, bool]:
-    """Find out what Inductor asks of the machine, and copy it aside, for the fresh interpreters
-    that verify. What came of each test program, as `know_instruction_sets` takes it."""
+    """Find out what Inductor asks of the machine: into its cache and, by itself, aside, for the
+    fresh interpreters that verify. What came of each test program, as `know_instruction_sets` takes
+    it."""
     cache = Path(os.environ[CACHE_DIR])
-    cache.mkdir(parents=True, exist_ok=True)
-    machine.recall(cache)
-    found = probe_instruction_sets()
-    machine.keep(cache)
-    partial = cache.with_name(f"constants-{os.getpid()}")
-    shutil.copytree(cache, partial)
+    own = cache.with_name(f"probed-{os.getpid()}")  # a server that follows another finds kernels
+    own.mkdir(parents=True)
+    os.environ[CACHE_DIR] = str(own)
     try:
-        partial.rename(cache.with_name("constants"))
+        machine.recall(own)
+        found = probe_instruction_sets()
+        machine.keep(own)
+    finally:
+        os.environ[CACHE_DIR] = str(cache)
+    link_all(own, cache)
+    try:
+        own.rename(cache.with_name("constants"))
     except OSError:  # another process was faster
-        shutil.rmtree(partial)
+        shutil.rmtree(own)
     return found
 
 
@@ -149,12 +154,9 @@ def probe_inductor_beside() -> int:
     try:
         linux.die_with(parent)
         os.nice(NICENESS)
-        own = shared.with_name(f"probed-{os.getpid()}")
-        os.environ[CACHE_DIR] = str(own)
-        found = probe_inductor()
-        link_all(own, shared)
-        (own / "found").write_text(json.dumps(found))
-        (own / "found").rename(tests_of_instructions(shared))
+        found = shared.with_name(f"found-{os.getpid()}")
+        found.write_text(json.dumps(probe_inductor()))
+        found.rename(tests_of_instructions(shared))
         status = 0
     except Exception:
         traceback.print_exc()
