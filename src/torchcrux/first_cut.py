@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 FEWEST_FOR_PARTS = 8
 """Operations below which the first round has asked about all parts that are worth it."""
 
+GLANCES = 2
+"""Rounds of windows where only parts are asked and the failure names nothing. What it names says
+more than windows do: then none is asked."""
+
 
 class NotReproduced(Exception):
     """The captured graph does not fail by itself; the message says what it does instead."""
@@ -80,6 +84,8 @@ class FirstCut:
                 return alone
             search = merge(level.size, hints=hints, likely=likely(base.program, hints))
             cheap = cheap_rounds(level.size, hints)
+            if self.reducer.only_parts:
+                cheap = min(cheap, -(-len(hints) // AT_ONCE) or GLANCES)
             try:
                 mask = self.reducer.search(
                     search, level.candidate, cheap, verified=narrowed is not None

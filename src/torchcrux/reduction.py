@@ -56,8 +56,8 @@ class Reducer:
     passes: Sequence[Pass] = ALL
     deadline: float | None = None
     only_parts: bool = False
-    """Give up unless something that the failure names, or a window, suffices by itself, in the
-    plainest form."""
+    """Give up unless something that the failure names suffices by itself, in the plainest form; a
+    window, where it names nothing."""
     unkept: bool = False
     """The values of the inputs can be had: give up where they seem to be needed."""
     progress: Callable[[str], None] = lambda text: None

@@ -124,7 +124,7 @@ class Session:
     scratch: Path
     started: float
     glance: bool = False
-    """Ask only about what the failure names, and windows: whether more is to be had is found out
+    """Ask only about what the failure names, or some windows: whether it is to be had is found out
     cheaply."""
     unkept: bool = False
     """The values of the inputs can be had; whether they are needed is found out cheaply."""
