@@ -8,7 +8,7 @@ pass: so nothing is taken away before all that is known, and only where all of i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torchcrux.certificate import Certificate
@@ -49,13 +49,22 @@ def trimmed(oracle: Oracle, reducer: Reducer, draft: Draft, answer: Answer) -> t
 def _trimmed(
     oracle: Oracle, reducer: Reducer, proof: Certificate, draft: Draft
 ) -> tuple[Draft, Answer] | None:
-    sources = _sources(draft.context)
-    if not sources:
-        return None
     near = [one.changed for one in proof.entries if one.changed is not None]
-    executed = _executed(oracle, [draft, *near], sources)
-    if executed is None:
-        return None
+    for sources in _sources(draft.context):
+        executed = _executed(oracle, [draft, *near], sources)
+        if executed is not None:
+            return _shortened(oracle, reducer, proof, draft, sources, executed)
+    return None
+
+
+def _shortened(
+    oracle: Oracle,
+    reducer: Reducer,
+    proof: Certificate,
+    draft: Draft,
+    sources: Sequence[str],
+    executed: Sequence[set[int]],
+) -> tuple[Draft, Answer] | None:
     for bold in (True, False):
         shorter = _without_unexecuted(oracle, draft, sources, executed, bold=bold)
         if shorter == draft:
@@ -68,10 +77,15 @@ def _trimmed(
     return None
 
 
-def _sources(context: Context) -> list[str]:
-    """Texts of the user's in which something may not be executed."""
+def _sources(context: Context) -> Iterator[list[str]]:
+    """Texts of the user's in which something may not be executed; first with those of operators,
+    some of which no Python executes, and which cannot be watched."""
     texts = [*context.config, context.backend.source]
-    return [text for text in texts if "\n" in text and has_blocks(text)]
+    operators = [source for _, source in context.operators]
+    for some in ([*texts, *operators], texts) if operators else (texts,):
+        found = [text for text in dict.fromkeys(some) if "\n" in text and has_blocks(text)]
+        if found:
+            yield found
 
 
 def with_texts(draft: Draft, texts: Mapping[str, str]) -> Draft:
@@ -81,7 +95,9 @@ def with_texts(draft: Draft, texts: Mapping[str, str]) -> Draft:
     config = tuple(texts.get(text, text) for text in context.config)
     source = texts.get(context.backend.source, context.backend.source)
     backend = replace(context.backend, source=source)
-    return replace(draft, context=replace(context, config=config, backend=backend))
+    operators = tuple((name, texts.get(text, text)) for name, text in context.operators)
+    context = replace(context, config=config, backend=backend, operators=operators)
+    return replace(draft, context=context)
 
 
 def _executed(

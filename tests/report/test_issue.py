@@ -6,6 +6,7 @@ from torchcrux.oracle.failure import Failure, Kind, Stage
 from torchcrux.program.ir import Node, Op, Program, Ref
 from torchcrux.report.issue import issue, with_issue, without_warnings
 from torchcrux.report.result import Result, versions
+from torchcrux.report.terminal import summary
 
 
 def result(**changes):
@@ -48,6 +49,18 @@ Workarounds, tried on this script:
 Versions: {used}.
 """
     )
+
+
+def test_files_that_the_script_names_must_come_with_it(tmp_path):
+    (tmp_path / "kernels.py").touch()
+    here, elsewhere = str(tmp_path / "kernels.py"), str(tmp_path / "gone.py")
+    text = f"open({here!r}); open({elsewhere!r}); open({here!r}); open('kernels.py'); 'a\\0b'\n"
+    whole = result(text=text, folder=tmp_path, verified_runs=3)
+    assert whole.named_files == [here]
+    said = "The script needs files of the reporter, or what lies beside them: `kernels.py`."
+    assert said in issue(whole)
+    assert f"Needs files of this machine, or what lies beside: {here}" in summary(whole)
+    assert "The script needs files" not in issue(result())
 
 
 def test_where_messages_are_alike_the_title_names_what_is_computed():

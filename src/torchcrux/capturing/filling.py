@@ -6,13 +6,14 @@ from __future__ import annotations
 import ast
 import builtins
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from torchcrux.capturing.constants import is_plain
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _INNER = (*_DEFINITIONS, ast.Lambda)
+_ADDING = ("add", "append", "extend", "insert", "register", "set", "update")
 _COLLECTIONS = (tuple, list, dict, set, frozenset)
 
 
@@ -52,11 +53,35 @@ def changed_inside(node: ast.stmt) -> set[str]:
     return found
 
 
+def filled_parameters(node: ast.FunctionDef) -> set[str]:
+    """The parameters whose arguments a function fills, or some of these."""
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    given = {one.arg for one in [*arguments, *filter(None, [node.args.vararg])]}
+    inside = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
+    filled = changed_inside(node).union(*map(handed, inside))
+    for one in inside:
+        if (
+            isinstance(one, ast.For)
+            and isinstance(one.target, ast.Name)
+            and one.target.id in filled
+        ):
+            filled.update(part.id for part in ast.walk(one.iter) if isinstance(part, ast.Name))
+    return given & filled
+
+
 def fills(node: ast.stmt) -> set[str]:
     """As `changed`, in the statements of a loop or a branch as well, but not inside functions."""
     return {
         name for inner in _executed(node) if isinstance(inner, ast.stmt) for name in changed(inner)
     }
+
+
+def adds(node: ast.stmt) -> set[str]:
+    """Names of objects of which a statement calls a method that is called like one that adds."""
+    calls = [one.func for one in _executed(node) if isinstance(one, ast.Call)]
+    methods = [one for one in calls if isinstance(one, ast.Attribute)]
+    named = [one for one in methods if one.attr.startswith(_ADDING)]
+    return {one.value.id for one in named if isinstance(one.value, ast.Name)}
 
 
 def handed(node: ast.stmt) -> set[str]:
@@ -73,23 +98,40 @@ def handed(node: ast.stmt) -> set[str]:
 
 def _operands(call: ast.Call) -> Iterator[str]:
     for one in [*call.args, *(keyword.value for keyword in call.keywords)]:
-        if isinstance(one, ast.Name):
-            yield one.id
+        for item in one.elts if isinstance(one, (ast.List, ast.Tuple)) else [one]:
+            if isinstance(item, ast.Name):
+                yield item.id
     if isinstance(call.func, ast.Call):
         yield from _operands(call.func)
 
 
 def called(node: ast.stmt) -> set[str]:
-    """Names of what is called when `node` is executed: of a definition, its decorators."""
+    """Names of what is called when `node` is executed, with dots: of a definition, its
+    decorators."""
     if isinstance(node, _DEFINITIONS):
         plain = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
         return plain.union(*map(_called, node.decorator_list))
     return _called(node)
 
 
+def called_inside(node: ast.stmt) -> set[str]:
+    """Names of what the functions that `node` defines call, with dots."""
+    return {_dotted(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
+
+
+def given_to(node: ast.stmt, names: Collection[str]) -> set[str]:
+    """What a statement passes to functions of these names."""
+    calls = [one for one in _executed(node) if isinstance(one, ast.Call)]
+    return {item for one in calls if _dotted(one.func) in names for item in _operands(one)}
+
+
 def _called(node: ast.AST) -> set[str]:
-    calls = [inner.func for inner in _executed(node) if isinstance(inner, ast.Call)]
-    return {func.id for func in calls if isinstance(func, ast.Name)}
+    return {_dotted(inner.func) for inner in _executed(node) if isinstance(inner, ast.Call)}
+
+
+def _dotted(node: ast.expr) -> str:
+    """`a.b` of a name and its attributes; of anything else, nothing that is a name."""
+    return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

@@ -15,6 +15,7 @@ from torchcrux.capturing import _torch
 from torchcrux.capturing.backend import installed
 from torchcrux.capturing.registration import Registration, calls_of, loads_a_library
 from torchcrux.capturing.slicing import Slices
+from torchcrux.capturing.statements import Statement
 from torchcrux.capturing.subclasses import definition, wrapped
 
 
@@ -75,6 +76,8 @@ def _registration(space: str, name: str) -> str:
             package = _package_of(space)
             if package:
                 return f"import {package}"
+            found = slices.take_calls(partial(_registers, registration))
+        if not found:
             for module in own:
                 found |= _taken(slices, module, loads_a_library)
     except (OSError, SyntaxError) as reason:  # of a module that one of them imports from
@@ -122,6 +125,11 @@ def _taken(slices: Slices, module: types.ModuleType, wanted: Callable[[ast.stmt]
     if any(names):
         slices.take(module, partial(calls_of, names=frozenset().union(*names)))
     return bool(names)
+
+
+def _registers(registration: Registration, one: Statement, module: types.ModuleType) -> bool:
+    """Whether a function registers an operator when it is called."""
+    return registration.is_stated(one.node, module, {getattr(one.node, "name", "")})
 
 
 def _package_of(space: str) -> str:

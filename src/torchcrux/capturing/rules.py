@@ -14,6 +14,7 @@ from torchcrux import _torch
 from torchcrux.capturing.backend import installed
 from torchcrux.capturing.registration import calls_of
 from torchcrux.capturing.slicing import Slices
+from torchcrux.capturing.statements import Statement
 
 _OF_TORCH = ("aten", "prims", "prim", "inductor", "quantized")
 """Operators of other namespaces are there only if what registers them is."""
@@ -68,7 +69,16 @@ def _taken(slices: Slices, module: types.ModuleType, name: str) -> bool:
     names = slices.take(module, stated)
     if any(names):
         slices.take(module, partial(calls_of, names=frozenset().union(*names) - {name}))
-    return bool(names)
+    return bool(names) or slices.take_calls(partial(_registers_inside, name=name, home=module))
+
+
+def _registers_inside(
+    one: Statement, module: types.ModuleType, name: str, home: types.ModuleType
+) -> bool:
+    """Whether something in a statement of `module` registers the function `name` of `home`."""
+    parts = [part for part in ast.walk(one.node) if isinstance(part, ast.stmt)]
+    known = module is home or name in one.uses
+    return known and any(_registers(part, name, ()) for part in parts)
 
 
 def _registers(node: ast.stmt, name: str, called: Collection[str]) -> bool:

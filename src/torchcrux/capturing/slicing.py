@@ -13,22 +13,25 @@ import importlib.util
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torchcrux.capturing.constants import constant
-from torchcrux.capturing.filling import called, fills, handed, is_definition, only_prepares
+from torchcrux.capturing.fillers import Fillers
+from torchcrux.capturing.filling import is_definition
+from torchcrux.capturing.makers import Holds, Makers
 from torchcrux.capturing.renaming import Fixed, renamed
 from torchcrux.capturing.statements import (
     Statement,
     analysed,
+    analysed_inside,
     is_import,
     is_main_guard,
     needed_imports,
 )
+from torchcrux.capturing.underway import executed
 from torchcrux.emit.calls import quoted
 from torchcrux.emit.layout import folded
 from torchcrux.program.source import spaced
@@ -93,33 +96,39 @@ class Slices:
         for i in sorted({*binding, *(() if imported else changing)}):
             self._choose(known, i, name)
         if not imported:
-            self._fill(known, module, name)
+            self._fill(module, name)
         return True
 
-    def _fill(self, known: _Module, module: types.ModuleType, name: str) -> None:
+    def _fill(self, module: types.ModuleType, name: str) -> None:
         """Add what fills the object bound to `name` from afar: in loops, by functions that do, or
-        in other modules. An object of an installed class is only filled by what it is handed to."""
+        in other modules."""
         value = vars(module).get(name)
         home = sys.modules.get(type(value).__module__)
         theirs = home is None or self._installed(home)
-        filling = handed if theirs and not isinstance(value, (dict, list, set)) else fills
-        if filling is handed and is_definition(value):
+        theirs = theirs and not isinstance(value, (dict, list, set))
+        if theirs and is_definition(value):
             return
-        makers = [
-            vars(module)[one.node.name]
-            for one in known.statements
-            if isinstance(one.node, ast.FunctionDef)
-            if filling is fills and name in one.inside and one.node.name in vars(module)
-        ]
-        for other in self._own:
-            same = {key for key, held in vars(other).items() if held is value}
-            makes = {key for key, held in vars(other).items() if any(held is one for one in makers)}
-            if same or makes:
-                try:
-                    known = self._module(other)
-                except (OSError, SyntaxError):
-                    continue  # nothing of it can come along
-                self._fill_from(known, other, value, same, makes, filling)
+        fillers = Fillers(value, theirs=theirs, modules=self._own, statements=self._statements_of)
+        self._choose_all(fillers.found())
+
+    def take_calls(self, does: Holds) -> bool:
+        """Add what does something inside what is underway, the calls of functions that do, and what
+        these need; whether there are any. `does` tells it of a statement or a definition."""
+        makers = Makers(self._own, self._statements_of, does)
+        return self._choose_all(makers.calls(lambda one, module: one.inner and does(one, module)))
+
+    def _statements_of(self, module: types.ModuleType) -> Sequence[Statement]:
+        return self._module(module).statements
+
+    def _choose_all(self, found: Iterable[tuple[types.ModuleType, Statement]]) -> bool:
+        chosen = [(module, one) for module, one in found if not self._foreign(one.node, module)]
+        for module, statement in chosen:
+            known = self._module(module)
+            alike = (i for i, one in enumerate(known.statements) if _are_alike(one, statement))
+            index = next(alike, len(known.statements))
+            known.statements[index:] = known.statements[index:] or [statement]
+            self._choose(known, index, "")
+        return bool(chosen)
 
     @cached_property
     def _own(self) -> list[types.ModuleType]:
@@ -132,23 +141,6 @@ class Slices:
             and not self._installed(module)
         ]
 
-    def _fill_from(
-        self,
-        known: _Module,
-        module: types.ModuleType,
-        value: Any,
-        same: set[str],
-        makes: set[str],
-        filling: Callable[[ast.stmt], set[str]],
-    ) -> None:
-        for i, one in enumerate(known.statements):
-            if is_import(one.node) or self._foreign(one.node, module):
-                continue
-            if same.isdisjoint(filling(one.node)) and makes.isdisjoint(called(one.node)):
-                continue
-            if only_prepares(one.node, one.uses - one.binds, module, value):
-                self._choose(known, i, "")
-
     def take(
         self, module: types.ModuleType, wanted: Callable[[ast.stmt], bool]
     ) -> Sequence[frozenset[str]]:
@@ -157,18 +149,18 @@ class Slices:
         Raises as `need`.
         """
         known = self._module(module)
-        taken = [i for i, statement in enumerate(known.statements) if wanted(statement.node)]
+        taken = [i for i, s in enumerate(known.statements) if not s.inner and wanted(s.node)]
         for i in taken:
             self._choose(known, i, "")
         return [known.statements[i].binds - {"_"} for i in taken]
 
     def statements(self, module: types.ModuleType) -> list[ast.stmt]:
         """The top-level statements of `module`. Raises as `need`."""
-        return [one.node for one in self._module(module).statements]
+        return [one.node for one in self._module(module).statements if not one.inner]
 
     def called(self, module: types.ModuleType) -> frozenset[str]:
         """The names of functions that a top-level statement is a call of."""
-        values = [getattr(one.node, "value", None) for one in self._module(module).statements]
+        values = [getattr(one, "value", None) for one in self.statements(module)]
         calls = [value.func for value in values if isinstance(value, ast.Call)]
         return frozenset(call.id for call in calls if isinstance(call, ast.Name))
 
@@ -265,9 +257,9 @@ class Slices:
 
     def _block(self, module: _Module, index: int, names: Mapping[str, str]) -> list[str]:
         """The text of a chosen statement. Raises Fixed."""
-        node = module.statements[index].node
-        texts = module.replaced.get(index, [_source(module, node)])
-        if "__file__" in module.statements[index].uses:
+        statement = module.statements[index]
+        texts = module.replaced.get(index, [_source(module, statement)])
+        if "__file__" in statement.uses:
             names = {**names, "__file__": quoted(module.file)}
         return [renamed(text, names) for text in texts]
 
@@ -298,6 +290,7 @@ class Slices:
                 raise OSError(f"{file} is not text") from error
             package = getattr(module, "__package__", None) or ""
             statements = [analysed(node) for node in tree.body if not is_main_guard(node)]
+            statements += [analysed_inside(*one) for one in executed(module, tree)]
             self._modules[module.__name__] = _Module(
                 module.__name__, package, str(Path(file).absolute()), lines, statements
             )
@@ -394,7 +387,14 @@ def _read(file: str) -> list[str]:
     return Path(file).read_text(encoding="utf-8").splitlines(keepends=True)
 
 
-def _source(module: _Module, node: ast.stmt) -> str:
+def _are_alike(one: Statement, other: Statement) -> bool:
+    return one is other or (one.inner and ast.dump(one.node) == ast.dump(other.node))
+
+
+def _source(module: _Module, statement: Statement) -> str:
+    node = statement.node
+    if statement.inner:
+        return ast.unparse(node)
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(item.lineno for item in decorators)])
     whole = first == 1 or node.col_offset == 0

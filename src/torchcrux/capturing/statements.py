@@ -12,13 +12,17 @@ from torchcrux.capturing.filling import changed, changed_inside
 
 @dataclass
 class Statement:
-    """`changes` are names whose objects it changes, `inside` those that its functions do."""
+    """`changes` are names whose objects it changes, `inside` those that its functions do. If it is
+    an `inner` one, it stands in a block of something else, where the `local` names are not those of
+    the module, and says nothing about what a name is."""
 
     node: ast.stmt
     binds: frozenset[str]
     changes: frozenset[str]
     uses: frozenset[str]
     inside: frozenset[str]
+    inner: bool = False
+    local: frozenset[str] = frozenset()
 
 
 def is_import(node: ast.stmt) -> bool:
@@ -40,6 +44,12 @@ def is_main_guard(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and any(
         isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
     )
+
+
+def analysed_inside(node: ast.stmt, local: frozenset[str]) -> Statement:
+    one, nothing = analysed(node), frozenset[str]()
+    used = one.uses - one.binds
+    return Statement(node, nothing, nothing, used, nothing, inner=True, local=local)
 
 
 def analysed(node: ast.stmt) -> Statement:

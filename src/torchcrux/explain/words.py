@@ -17,7 +17,7 @@ from torchcrux.passes.attention import WithoutFunction
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.passes.bodies import DropOperand, ReplaceInside, SameOperand
 from torchcrux.passes.bypass import ReplaceNode
-from torchcrux.passes.context import DropItem, SetContext
+from torchcrux.passes.context import DropItem, DropSetting, SetContext
 from torchcrux.passes.cut import CutCall
 from torchcrux.passes.in_place import NewValue
 from torchcrux.passes.inlining import Inline
@@ -108,7 +108,9 @@ class Words:
                 return f"{_short(self.program.by_name[node])} without its result {at + 1}"
             case WithoutFunction():
                 return str(edit)
-            case SetContext() | DropItem() | DropArgument() | DropOne() | SetArgument() | Respell():
+            case SetContext() | DropItem() | DropSetting():
+                pass
+            case DropArgument() | DropOne() | SetArgument() | Respell():
                 pass
             case EarlierSize(what=what):
                 name, _, rest = what.partition(".")

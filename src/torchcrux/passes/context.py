@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from torchcrux.passes.base import Draft, Edit
 from torchcrux.program.context import Context
 from torchcrux.program.ir import Region
+from torchcrux.program.source import is_definition, is_import, joined, statements
+
+_SETTING = re.compile(r"torch(\.\w+)+ = ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,35 @@ class DropItem:
         if self.field == "earlier":
             return f"without the call for {', '.join(str(size) for _, size in self.item)} before it"
         return f"without {self.item.splitlines()[-1]}"  # a setting may stand behind a function
+
+
+@dataclass(frozen=True, slots=True)
+class DropSetting:
+    """Drop what a text of the user's sets at its end, and with it what only serves that. What is
+    executed before may have an effect of its own; it may set the same."""
+
+    item: str
+
+    def apply(self, draft: Draft) -> Draft:
+        rest = statements(self.item)[:-1]
+        kept = [joined(rest) + "\n"] * any(map(_is_executed, rest))
+        config: list[str] = []
+        for one in draft.context.config:
+            config += kept if one == self.item else [one]
+        return replace(draft, context=replace(draft.context, config=tuple(config)))
+
+    def __str__(self) -> str:
+        return f"without {self.item.splitlines()[-1]}"
+
+
+def _is_executed(statement: str) -> bool:
+    return not (is_import(statement) or is_definition(statement) or " = " in statement)
+
+
+def _is_set_behind_others(item: str) -> bool:
+    """Whether a text of the user's ends by setting something of torch's."""
+    *before, last = statements(item)
+    return any(map(_is_executed, before)) and bool(_SETTING.match(last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +134,8 @@ class PlainContext:
                 yield SetContext(name, _PLAIN[name])
             elif isinstance(value, tuple):
                 for item in value:
-                    yield DropItem(name, item)
+                    behind = name == "config" and _is_set_behind_others(item)
+                    yield DropSetting(item) if behind else DropItem(name, item)
 
 
 class Backward:

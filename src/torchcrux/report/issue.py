@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from torchcrux.explain.note import note, passing, shortened
 from torchcrux.report.result import Result, versions, write_atomically
@@ -62,6 +63,9 @@ def issue(result: Result) -> str:
     ]
     if result.omission:
         parts.append(f"Left out of the script: {result.omission}.")
+    if result.named_files:
+        names = ", ".join(f"`{Path(name).name}`" for name in result.named_files)
+        parts.append(f"The script needs files of the reporter, or what lies beside them: {names}.")
     if result.frequency:
         parts.append(f"It does not fail always: {result.frequency} times.")
     changes = passing(result.necessary)

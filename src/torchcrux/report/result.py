@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import platform
@@ -93,6 +94,15 @@ class Result:
         return f"{count} line{'s' * (count > 1)} of the user's code, which it does without"
 
     @property
+    def named_files(self) -> list[str]:
+        """The files of this machine that the script names, and may read or look beside."""
+        if not self.text:
+            return []
+        nodes = ast.walk(ast.parse(self.text))
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
+        return [text for text in dict.fromkeys(texts) if isinstance(text, str) and _is_file(text)]
+
+    @property
     def repro(self) -> Path | None:
         if self.folder is None or "repro" not in self.files:
             return None
@@ -118,6 +128,7 @@ class Result:
         data.update(
             lines=self.lines,
             left_out=self.left_out,
+            named_files=self.named_files,
             queries=self.queries,
             seconds=round(self.seconds, 2),
             search_seconds=round(self.search_seconds, 2),
@@ -150,6 +161,13 @@ class Result:
             files=self.files,
         )
         return data
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_absolute() and Path(path).is_file()
+    except (OSError, ValueError):  # a text that no path can be
+        return False
 
 
 def origins(program: Program) -> list[tuple[str, Origin]]:

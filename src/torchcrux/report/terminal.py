@@ -106,6 +106,8 @@ def summary(result: Result) -> list[str]:
     if result.verified_runs:
         lines.append(f"Layer: {result.layer}")
         lines += [f"Left out: {result.omission}"] * bool(result.omission)
+        files = ", ".join(result.named_files)
+        lines += [f"Needs files of this machine, or what lies beside: {files}"] * bool(files)
         changes = passing(result.necessary)[:_TOLD]
         lines += [f"Passes with: {'; '.join(changes)}"] * bool(changes)
         lines += [f"Workaround: {change}" for change in result.workarounds[:1]]

@@ -1,0 +1,240 @@
+"""What a script has set up in functions, and under its main guard, comes along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from torchcrux.capturing.script import Ending
+from torchcrux.emit.script import script
+
+pytestmark = pytest.mark.usefixtures("warm_start")
+
+MODULES = {
+    "tables": """
+        class Registry:
+            def __init__(self):
+                self.rules = {}
+
+            def add(self, name, rule):
+                self.rules[name] = rule
+
+        REGISTRY = Registry()
+        TABLE = {}
+
+        def extend(table, **rules):
+            table.update(rules)
+        """,
+    "rules": """
+        from tables import REGISTRY, TABLE, extend
+
+        def refuse(node):
+            raise RuntimeError(f"boom at {node.name}")
+
+        def load(level=1):
+            REGISTRY.add("add", refuse)
+            extend(TABLE, add=level)
+
+        def load_all(model=None):
+            load()
+
+        def start(model):
+            model.parameters()
+            load()
+        """,
+}
+BACKEND = """
+import operator, torch
+import rules
+from tables import REGISTRY, TABLE, extend
+
+KERNELS, SEEN = {}, {"graphs": 0}
+
+def kernel(node):
+    raise RuntimeError("boom")
+
+def fill():
+    KERNELS[operator.add] = kernel
+
+def forget():
+    KERNELS.clear()
+
+def of_a_function(gm, inputs):
+    SEEN["graphs"] += 1
+    for node in gm.graph.nodes:
+        if node.target in KERNELS and SEEN["graphs"] == 1:
+            KERNELS[node.target](node)
+    return gm
+
+def of_modules(gm, inputs):
+    if TABLE["add"] == 1:
+        for node in gm.graph.nodes:
+            if node.target is operator.add:
+                REGISTRY.rules["add"](node)
+    return gm
+
+def run(backend):
+    torch.compile(lambda x: x + 1, backend=backend)(torch.ones(2))
+    forget()
+"""
+ENDINGS = {
+    "a function under the main guard": (
+        'if __name__ == "__main__":\n    fill()\n    run(of_a_function)\n',
+        "of_a_function",
+    ),
+    "what is underway itself": (
+        """
+def main(words):
+    with torch.no_grad():
+        for name in ("add", "sub"):
+            KERNELS[getattr(operator, name)] = kernel
+    KERNELS[words] = kernel
+    run(of_a_function)
+    KERNELS.clear()
+
+main(["mul"][0])
+""",
+        "of_a_function",
+    ),
+    "a function of another module, called with what only the script knows": (
+        """
+class App:
+    def __init__(self, level):
+        self.level = level
+
+    def run(self):
+        rules.load_all(model=self)
+        run(of_modules)
+
+App(1).run()
+""",
+        "of_modules",
+    ),
+    "in the script, through what fills its argument": (
+        """
+extend(TABLE, add=1)
+if __name__ == "__main__":
+    REGISTRY.add("add", rules.refuse)
+    run(of_modules)
+""",
+        "of_modules",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_tables_that_are_filled_before_the_compiled_function_is_called(ending, scripts, said_alone):
+    for name, text in MODULES.items():
+        scripts.write(f"{name}.py", text)
+    text, name = ENDINGS[ending]
+    found = scripts.run(BACKEND + text)
+    assert found.ending is Ending.CAUGHT, found
+    backend = found.case.context.backend
+    assert backend.name == name
+    assert "boom" in said_alone(backend), backend.source
+    for other in ("start", "forget", "main", "App", "torch.compile"):
+        assert other not in backend.source
+
+
+def test_what_only_a_function_with_a_model_does_is_not_done_again(scripts):
+    for name, text in MODULES.items():
+        scripts.write(f"{name}.py", text)
+    model = "\nrules.start(torch.nn.Linear(1, 1))\nrun(of_modules)\n"
+    source = scripts.run(BACKEND + model).case.context.backend.source
+    assert "start" not in source and "Linear" not in source
+
+
+PATTERNS = """
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from torch._inductor.pattern_matcher import (
+    Arg, CallFunction, PatternMatcherPass, register_graph_pattern
+)
+
+fusions = PatternMatcherPass()
+
+def added(match, x):
+    raise RuntimeError("boom")
+
+def add(function, *places):
+    pattern = CallFunction(torch.ops.aten.add.Tensor, Arg(), 1)
+    for place in places:
+        register_graph_pattern(pattern, pass_dict=place)(function)
+
+def enable():
+    add(added, fusions)
+
+def lower(gm, inputs):
+    fusions.apply(gm.graph)
+    return gm
+
+def backend(gm, inputs):
+    return aot_autograd(fw_compiler=lower)(gm, inputs)
+
+def main():
+    {}
+    torch.compile(lambda x: x + 1, backend=backend)(torch.ones(2))
+
+main()
+"""
+
+
+@pytest.mark.parametrize("call", ["enable()", "add(added, fusions)"])
+def test_patterns_that_a_function_registers(call, scripts, said_alone):
+    backend = scripts.run(PATTERNS.format(call)).case.context.backend
+    assert "main" not in backend.source
+    assert "boom" in said_alone(backend), backend.source
+
+
+REGISTERED = """
+import torch
+from torch._inductor.lowering import register_lowering
+
+def define():
+    lib = torch.library.Library("crux_makers", "DEF")
+    lib.define("scaled(Tensor x) -> Tensor")
+    lib.impl("scaled", lambda x: x * 2, "CompositeExplicitAutograd")
+    torch.library.register_fake("crux_makers::scaled", torch.empty_like, lib=lib)
+    return lib
+
+def install():
+    @register_lowering(torch.ops.aten.erfc.default)
+    def lowered(x):
+        raise RuntimeError("boom")
+
+def refused(x):
+    raise RuntimeError("boom")
+
+def main():
+    {}
+    f = torch.compile({}, backend={!r})
+    f(torch.ones(2))
+
+if __name__ == "__main__":
+    library = define()
+    main()
+"""
+
+
+def test_an_operator_that_a_function_registers(scripts, tmp_path):
+    f = "lambda x: torch.relu(torch.ops.crux_makers.scaled(x))"
+    found = scripts.run(REGISTERED.format("pass", f, "relu_compile_error_TESTING_ONLY"))
+    case = found.case
+    assert [node.obstacle for node in case.program.calls] == [None, None]
+    path = tmp_path / "alone.py"
+    path.write_text(script(case.program, case.context))
+    assert "library = define()" in path.read_text()
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert "ReluCompileError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "call", ["install()", "register_lowering(torch.ops.aten.erfc.default)(refused)"]
+)
+def test_a_lowering_that_is_registered_before_the_compiled_function_is_called(call, scripts):
+    found = scripts.run(REGISTERED.format(call, "torch.erfc", "inductor"))
+    assert found.case.notes == ()
+    (setting,) = found.case.context.config
+    assert setting.splitlines()[-1] == call
