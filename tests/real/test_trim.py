@@ -183,3 +183,49 @@ def test_what_an_edit_has_dropped_or_changed_stays_so_while_it_is_watched():
     assert watched(whole).backend.source == "SOURCE"
     assert watched(changed).config == ("SECOND",)
     assert watched(changed).backend.source == "another"
+
+
+OPERATOR = '''
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("crux_trim::pairs", mutates_args=())
+def pairs(x: Tensor, largest: bool = False) -> Tensor:
+    """The sums of neighbours."""
+    if x.dim() != 1:
+        raise ValueError("one dimension")
+    halves = x.view(-1, 2)
+    return halves.amax(1) if largest else halves.sum(1)
+
+
+@pairs.register_fake
+def _(x, largest=False):
+    """Half as many."""
+    return x.new_empty(x.numel() // 2)
+
+
+def backend(gm, inputs):
+    for node in gm.graph.nodes:
+        if "pairs" in str(node.target):
+            raise RuntimeError("there is no such kernel")
+        elif node.op == "call_method":
+            node.meta["seen"] = True
+    return gm.forward
+
+
+def f(x):
+    return pairs(x.sin()).cos()
+
+
+torch.compile(f, backend=backend)(torch.randn(4))
+'''
+
+
+def test_what_is_never_executed_of_an_operator_goes_with_that_of_the_backend(reduced):
+    _, result = reduced(OPERATOR)
+    assert result.status == "reduced" and result.minimal, result.message
+    assert result.verified_runs == 1 and result.operations.final == 1
+    for gone in ("neighbours", "Half", "ValueError", "seen"):
+        assert gone not in result.text, result.text
+    assert "@pairs.register_fake" in result.text and result.left_out > 5
