@@ -16,6 +16,7 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from torchcrux import _torch, global_flags
+from torchcrux.oracle.compiling import CACHE_DIR, own_cache
 from torchcrux.torch_modules import FUNCTORCH_CONFIG, INDUCTOR_CONFIG
 
 
@@ -64,9 +66,8 @@ def compile_once(backend: str = "aot_eager") -> None:
 def compile_once_with_inductor() -> None:
     """Build the precompiled header and register the patterns as well, which a graph that a cache
     holds would not."""
-    with contextlib.ExitStack() as stack:
-        for config, name in _graph_caches():
-            stack.enter_context(mock.patch.object(config, name, False))
+    shared = os.environ[CACHE_DIR]
+    with own_cache(Path(shared).with_name(f"first-{os.getpid()}")):
         compile_once("inductor")
 
 
@@ -96,19 +97,13 @@ def compile_side_by_side(count: int) -> None:
 
 
 def look_up_no_graphs() -> None:
-    """Compile each graph, also one that the cache holds."""
-    for config, name in _graph_caches():
-        setattr(config, name, False)
-
-
-def _graph_caches() -> Iterator[tuple[Any, str]]:
-    """`torch._inductor.config.fx_graph_cache`, `torch._functorch.config.enable_autograd_cache`, 2.4
-    and newer."""
+    """Compile each graph, also one that the cache holds. `torch._inductor.config.fx_graph_cache`,
+    `torch._functorch.config.enable_autograd_cache`, 2.4 and newer."""
     caches = {INDUCTOR_CONFIG: "fx_graph_cache", FUNCTORCH_CONFIG: "enable_autograd_cache"}
     for module, name in caches.items():
         config: Any = importlib.import_module(module)
         if hasattr(config, name):
-            yield config, name
+            setattr(config, name, False)
 
 
 def _forget() -> None:

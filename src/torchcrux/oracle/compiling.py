@@ -45,7 +45,15 @@ def own_compiler(threads: int = 1) -> Iterator[None]:
         yield
         return
     compile_side_by_side(threads)
-    own = Path.cwd() / "cache"
+    with own_cache(Path.cwd() / "cache"):
+        yield
+
+
+@contextmanager
+def own_cache(own: Path) -> Iterator[None]:
+    """Inductor's cache is `own`, with what its cache has but for whole graphs, which gets what is
+    new."""
+    shared = os.environ[CACHE_DIR]
     link_all(Path(shared), own)
     os.environ[CACHE_DIR] = str(own)
     try:
