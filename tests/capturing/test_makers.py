@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,6 +85,7 @@ ENDINGS = {
     "a function under the main guard": (
         'if __name__ == "__main__":\n    fill()\n    run(of_a_function)\n',
         "of_a_function",
+        ["fill()"],
     ),
     "what is underway itself": (
         """
@@ -91,12 +94,17 @@ def main(words):
         for name in ("add", "sub"):
             KERNELS[getattr(operator, name)] = kernel
     KERNELS[words] = kernel
+    if words == "sub":
+        KERNELS.clear()
+    else:
+        KERNELS["other"] = kernel
     run(of_a_function)
     KERNELS.clear()
 
 main(["mul"][0])
 """,
         "of_a_function",
+        ["KERNELS['mul'] = kernel", 'KERNELS["other"] = kernel'],
     ),
     "a function of another module, called with what only the script knows": (
         """
@@ -105,12 +113,14 @@ class App:
         self.level = level
 
     def run(self):
+        rules.load(self.level)
         rules.load_all(model=self)
         run(of_modules)
 
-App(1).run()
+App(int("1")).run()
 """,
         "of_modules",
+        ["load_all()"],
     ),
     "in the script, through what fills its argument": (
         """
@@ -120,6 +130,7 @@ if __name__ == "__main__":
     run(of_modules)
 """,
         "of_modules",
+        ["TABLE = {'add': 1}", 'REGISTRY.add("add", rules.refuse)'],
     ),
 }
 
@@ -128,14 +139,54 @@ if __name__ == "__main__":
 def test_tables_that_are_filled_before_the_compiled_function_is_called(ending, scripts, said_alone):
     for name, text in MODULES.items():
         scripts.write(f"{name}.py", text)
-    text, name = ENDINGS[ending]
+    text, name, has = ENDINGS[ending]
     found = scripts.run(BACKEND + text)
     assert found.ending is Ending.CAUGHT, found
     backend = found.case.context.backend
     assert backend.name == name
     assert "boom" in said_alone(backend), backend.source
-    for other in ("start", "forget", "main", "App", "torch.compile"):
+    for other in ("start", "forget", "clear", "main", "App", "torch.compile"):
         assert other not in backend.source
+    assert set(has) <= set(backend.source.splitlines()), backend.source
+
+
+UNDERWAY = """
+import sys
+from types import SimpleNamespace
+from torchcrux.capturing import underway
+
+SIZE = 3
+
+def filled(options, *, secret):
+    fill(options.level, SIZE, secret, options.name)
+    if options.level > 1:
+        fill(1)
+    elif options.name == secret:
+        fill(2)
+    if sys.argv:
+        fill(3)
+    for options.level in range(2):
+        fill(options.level)
+    while True:
+        fill(4)
+        return underway.executed(module, tree)
+
+def fill(*values):
+    pass
+
+filled.__globals__.update(module=SimpleNamespace(__file__=__file__), tree=TREE)
+"""
+
+
+def test_variables_that_are_plain_have_their_values(tmp_path):
+    path = tmp_path / "underway_script.py"
+    path.write_text(UNDERWAY)
+    space = {"__file__": str(path), "TREE": ast.parse(UNDERWAY)}
+    exec(compile(UNDERWAY, path, "exec"), space)
+    options = SimpleNamespace(level=1, name="word")
+    found = [ast.unparse(node) for node, _ in space["filled"](options, secret="word")]
+    assert found[:3] == ["fill(1, SIZE, secret, options.name)", "fill(2)", "fill(3)"]
+    assert len(found) == 4 and found[3].startswith("for options.level in")
 
 
 def test_what_only_a_function_with_a_model_does_is_not_done_again(scripts):

@@ -12,6 +12,7 @@ import ast
 import importlib.util
 import linecache
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -394,9 +395,19 @@ def _are_alike(one: Statement, other: Statement) -> bool:
 def _source(module: _Module, statement: Statement) -> str:
     node = statement.node
     if statement.inner:
-        return ast.unparse(node)
+        return _source_inside(module, node)
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(item.lineno for item in decorators)])
     whole = first == 1 or node.col_offset == 0
     text = "".join(module.lines[first - 1 : node.end_lineno]).rstrip()
     return text if whole and ";" not in text.splitlines()[-1] else ast.unparse(node)
+
+
+def _source_inside(module: _Module, node: ast.stmt) -> str:
+    """The text of a statement that stands in a block; written anew if it is no longer the same."""
+    text = textwrap.dedent("".join(module.lines[node.lineno - 1 : node.end_lineno])).rstrip()
+    try:
+        found = [ast.dump(one) for one in ast.parse(text).body]
+    except SyntaxError:
+        found = []
+    return text if found == [ast.dump(node)] else ast.unparse(node)

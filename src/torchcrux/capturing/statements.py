@@ -53,7 +53,7 @@ def analysed_inside(node: ast.stmt, local: frozenset[str]) -> Statement:
 
 
 def analysed(node: ast.stmt) -> Statement:
-    binds = frozenset(_bound(node))
+    binds = frozenset(bound(node))
     changes = frozenset(changed(node)) - binds
     table = symtable.symtable(ast.unparse(node), "<statement>", "exec")
     inside = frozenset(changed_inside(node))
@@ -69,7 +69,7 @@ def _used(table: symtable.SymbolTable) -> Iterator[str]:
         yield from _used(inner)
 
 
-def _bound(node: ast.AST) -> Iterator[str]:
+def bound(node: ast.AST) -> Iterator[str]:
     """Names that a statement binds in the scope it stands in."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -86,4 +86,4 @@ def _bound(node: ast.AST) -> Iterator[str]:
         case ast.ExceptHandler(name=str(name)):
             yield name
     for child in ast.iter_child_nodes(node):
-        yield from _bound(child)
+        yield from bound(child)
