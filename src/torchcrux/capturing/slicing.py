@@ -12,10 +12,8 @@ import ast
 import importlib.util
 import linecache
 import sys
-import textwrap
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -23,38 +21,19 @@ from torchcrux.capturing.constants import constant
 from torchcrux.capturing.fillers import Fillers
 from torchcrux.capturing.filling import is_definition
 from torchcrux.capturing.makers import Holds, Makers
-from torchcrux.capturing.renaming import Fixed, renamed
+from torchcrux.capturing.selection import Selection, SlicedModule
 from torchcrux.capturing.statements import (
     Statement,
     analysed,
     analysed_inside,
     is_import,
     is_main_guard,
-    needed_imports,
 )
 from torchcrux.capturing.underway import executed
-from torchcrux.emit.calls import quoted
 from torchcrux.emit.layout import folded
-from torchcrux.program.source import spaced
 
 
-@dataclass
-class _Module:
-    name: str
-    package: str
-    file: str
-    lines: list[str]
-    statements: list[Statement]
-    chosen: set[int] = field(default_factory=set)
-    needed: set[str] = field(default_factory=set)
-    replaced: dict[int, list[str]] = field(default_factory=dict)
-    after: list[str] = field(default_factory=list)
-    known_outside: set[str] = field(default_factory=set)
-    names: dict[str, str] = field(default_factory=dict)
-    """Other names for some of those that it binds."""
-
-
-class Slices:
+class Slices(Selection):
     """Slices of any number of modules. `installed` tells the modules that may stay imports,
     `foreign` the statements that change what is needed, but for something else."""
 
@@ -63,9 +42,9 @@ class Slices:
         installed: Callable[[types.ModuleType], bool],
         foreign: Callable[[ast.stmt, types.ModuleType], bool] = lambda node, module: False,
     ) -> None:
+        super().__init__()
         self._installed = installed
         self._foreign = foreign
-        self._modules: dict[str, _Module] = {}
 
     def need(self, module: types.ModuleType, name: str) -> bool:
         """Add what `name` needs of `module`; False if no top-level statement binds it.
@@ -178,7 +157,7 @@ class Slices:
         return any(name in one.inside for one in self._module(module).statements)
 
     def _constant(
-        self, known: _Module, module: types.ModuleType, name: str, binding: Sequence[int]
+        self, known: SlicedModule, module: types.ModuleType, name: str, binding: Sequence[int]
     ) -> list[str] | None:
         """The lines that give `name` its value, where they replace the one statement that does."""
         if len(binding) != 1 or name not in vars(module):
@@ -190,96 +169,7 @@ class Slices:
             return None
         return ["\n".join(folded([written]))]
 
-    def names(self) -> set[str]:
-        """All names that the slices bind."""
-        return {
-            module.names.get(name, name)
-            for module in self._modules.values()
-            for i in module.chosen
-            for name in module.statements[i].binds
-        }
-
-    def clashes(self) -> list[str]:
-        """Names that several modules bind to different things, and that must stay as they are.
-        Others are given another name in one of them, if only that knows of it."""
-        clashes = []
-        for name, *modules in self._bound_twice():
-            private = [one for one in reversed(modules) if name not in one.known_outside]
-            if not any(self._renamed(one, name) for one in private):
-                clashes.append(name)
-        return clashes
-
-    def _renamed(self, module: _Module, name: str) -> bool:
-        """Have `module` call something otherwise than `name`; whether that is possible."""
-        other = f"{module.name.rpartition('.')[2]}_{name}"
-        while other in self.names():
-            other += "_"
-        names = {**module.names, name: other}
-        try:
-            for i in module.chosen:
-                self._block(module, i, names)
-        except Fixed:
-            return False
-        module.names = names
-        return True
-
-    def _bound_twice(self) -> Iterator[tuple[str, _Module, _Module]]:
-        seen: dict[str, tuple[_Module, str]] = {}
-        for module in self._modules.values():
-            for i in sorted(module.chosen):
-                statement = module.statements[i]
-                if i in module.replaced and is_import(statement.node):
-                    continue
-                text = "".join(module.replaced.get(i, ())) or ast.unparse(statement.node)
-                for name in (statement.binds & module.needed) - {*module.names}:
-                    owner, other = seen.setdefault(name, (module, text))
-                    if owner is not module and other != text and not _is_one(name, owner, module):
-                        yield name, owner, module
-
-    def text(self) -> str:
-        """The slices, a module after those it imports from; each import is there once."""
-        ordered: list[str] = []
-        for name in self._modules:
-            self._visit(name, ordered)
-        imports: dict[str, None] = {}
-        blocks: list[str] = []
-        for name in ordered:
-            module = self._modules[name]
-            for i in sorted(module.chosen):
-                node = module.statements[i].node
-                if is_import(node) and i not in module.replaced:
-                    for line in needed_imports(node, module.needed):
-                        imports[line] = None
-                else:
-                    blocks += self._block(module, i, module.names)
-        future = [line for line in imports if line.startswith("from __future__")]
-        rest = [line for line in imports if not line.startswith("from __future__")]
-        return "\n\n\n".join(filter(None, ["\n".join(future + rest), spaced(filter(None, blocks))]))
-
-    def _block(self, module: _Module, index: int, names: Mapping[str, str]) -> list[str]:
-        """The text of a chosen statement. Raises Fixed."""
-        statement = module.statements[index]
-        texts = module.replaced.get(index, [_source(module, statement)])
-        if "__file__" in statement.uses:
-            names = {**names, "__file__": quoted(module.file)}
-        return [renamed(text, names) for text in texts]
-
-    def located(self) -> list[str]:
-        """The files of modules whose slices look for something beside them."""
-        return [
-            module.file
-            for module in self._modules.values()
-            if any("__file__" in module.statements[i].uses for i in module.chosen)
-        ]
-
-    def _visit(self, name: str, ordered: list[str], path: tuple[str, ...] = ()) -> None:
-        if name in ordered or name in path:
-            return
-        for other in self._modules[name].after:
-            self._visit(other, ordered, (*path, name))
-        ordered.append(name)
-
-    def _module(self, module: types.ModuleType) -> _Module:
+    def _module(self, module: types.ModuleType) -> SlicedModule:
         if module.__name__ not in self._modules:
             file = getattr(module, "__file__", None)
             if file is None:
@@ -292,12 +182,12 @@ class Slices:
             package = getattr(module, "__package__", None) or ""
             statements = [analysed(node) for node in tree.body if not is_main_guard(node)]
             statements += [analysed_inside(*one) for one in executed(module, tree)]
-            self._modules[module.__name__] = _Module(
+            self._modules[module.__name__] = SlicedModule(
                 module.__name__, package, str(Path(file).absolute()), lines, statements
             )
         return self._modules[module.__name__]
 
-    def _choose(self, module: _Module, index: int, name: str) -> None:
+    def _choose(self, module: SlicedModule, index: int, name: str) -> None:
         statement = module.statements[index]
         if is_import(statement.node):
             module.chosen.add(index)
@@ -310,7 +200,7 @@ class Slices:
         for used in sorted(statement.uses | statement.binds):
             self._need(loaded, used)
 
-    def _follow_import(self, module: _Module, index: int, name: str) -> None:
+    def _follow_import(self, module: SlicedModule, index: int, name: str) -> None:
         """Replace the import of `name` by a slice if it comes from a module not installed."""
         node = module.statements[index].node
         if isinstance(node, ast.Import):
@@ -336,7 +226,7 @@ class Slices:
                         texts.append(f"{alias.asname} = {alias.name}")
 
     def _namespace(
-        self, module: _Module, index: int, imported: types.ModuleType, name: str
+        self, module: SlicedModule, index: int, imported: types.ModuleType, name: str
     ) -> None:
         """A module that is not installed, as an object with the attributes that are used."""
         texts = module.replaced.setdefault(index, [])
@@ -355,7 +245,7 @@ class Slices:
         given = ", ".join(f"{attribute}={attribute}" for attribute in bound)
         texts.append(f"import types\n\n{name} = types.SimpleNamespace({given})")
 
-    def _need_of_star(self, module: _Module, name: str) -> bool:
+    def _need_of_star(self, module: SlicedModule, name: str) -> bool:
         for index, statement in enumerate(module.statements):
             node = statement.node
             if not isinstance(node, ast.ImportFrom) or node.names[0].name != "*":
@@ -371,17 +261,11 @@ class Slices:
             return True
         return False
 
-    def _origin(self, module: _Module, node: ast.ImportFrom) -> types.ModuleType | None:
+    def _origin(self, module: SlicedModule, node: ast.ImportFrom) -> types.ModuleType | None:
         name = node.module or ""
         if node.level:
             name = importlib.util.resolve_name("." * node.level + name, module.package)
         return sys.modules.get(name)
-
-
-def _is_one(name: str, owner: _Module, module: _Module) -> bool:
-    """Whether a name is bound to one object in both modules, by whatever statements."""
-    first, second = vars(sys.modules[owner.name]), vars(sys.modules[module.name])
-    return name in first and name in second and first[name] is second[name]
 
 
 def _read(file: str) -> list[str]:
@@ -390,24 +274,3 @@ def _read(file: str) -> list[str]:
 
 def _are_alike(one: Statement, other: Statement) -> bool:
     return one is other or (one.inner and ast.dump(one.node) == ast.dump(other.node))
-
-
-def _source(module: _Module, statement: Statement) -> str:
-    node = statement.node
-    if statement.inner:
-        return _source_inside(module, node)
-    decorators = getattr(node, "decorator_list", [])
-    first = min([node.lineno, *(item.lineno for item in decorators)])
-    whole = first == 1 or node.col_offset == 0
-    text = "".join(module.lines[first - 1 : node.end_lineno]).rstrip()
-    return text if whole and ";" not in text.splitlines()[-1] else ast.unparse(node)
-
-
-def _source_inside(module: _Module, node: ast.stmt) -> str:
-    """The text of a statement that stands in a block; written anew if it is no longer the same."""
-    text = textwrap.dedent("".join(module.lines[node.lineno - 1 : node.end_lineno])).rstrip()
-    try:
-        found = [ast.dump(one) for one in ast.parse(text).body]
-    except SyntaxError:
-        found = []
-    return text if found == [ast.dump(node)] else ast.unparse(node)
