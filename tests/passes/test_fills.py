@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from torchcrux.emit.inputs import factory
 from torchcrux.passes import Draft
-from torchcrux.passes.data import MOST_NUMBERED, NumberedValues, PlainValues, RoundValues
-from torchcrux.passes.inputs import ConstantValues
+from torchcrux.passes.data import (
+    MOST_NUMBERED,
+    NegativeValues,
+    NumberedValues,
+    PlainValues,
+    RoundValues,
+)
+from torchcrux.passes.inputs import ConstantValues, RandomValues
 from torchcrux.program.context import Context
 from torchcrux.program.dimensions import sizes
 from torchcrux.program.ir import Node, Op, Program, Ref, Value
@@ -65,6 +71,22 @@ def test_a_few_random_numbers_may_be_any():
     assert not edits(shape=(3,), dtype="int64", low=0, high=1)  # an index that is not there
     assert not edits(shape=(1,)) and not edits(shape=(MOST_NUMBERED + 1,))
     assert not edits(shape=(3,), dtype="complex64") and not edits(shape=(3,), form="{}.to_sparse()")
+
+
+def test_random_numbers_may_be_minus_one_and_then_are_not_random_again():
+    def edits(**spec):
+        x = Node("x", Op.INPUT, spec=Tensor(**spec), value=Value.RANDOM)
+        y = Node("y", Op.FUNCTION, "torch.relu", (Ref("x"),), spec=Tensor(**spec))
+        draft = Draft(Program((x, y), ("y",)), Context())
+        changed = [edit.apply(draft) for edit in NegativeValues().edits(draft)]
+        assert not any([*RandomValues().edits(one)] for one in changed)
+        return [factory(one.program.inputs[0]) for one in changed]
+
+    assert edits(shape=(2,)) == ["torch.tensor([-1.0, -1.0])"]
+    assert edits(shape=(2,), dtype="int64", low=-1, high=1) == ["torch.tensor([-1, -1])"]
+    assert not edits(shape=(2,), dtype="int64", low=0, high=1)  # an index that is not there
+    assert not edits(shape=(2, 2), strides=(1, 2))
+    assert not edits(shape=(2,), dtype="bool") and not edits(shape=(0,))
 
 
 def test_integers_that_are_all_another_number_may_be_plain():

@@ -13,7 +13,7 @@ import torch
 
 from torchcrux.capturing import _torch
 from torchcrux.capturing.backend import installed
-from torchcrux.capturing.registration import Registration, calls_of, loads_a_library
+from torchcrux.capturing.registration import Registration, calls_of, loads_a_library, strings
 from torchcrux.capturing.slicing import Slices
 from torchcrux.capturing.statements import Statement
 from torchcrux.capturing.subclasses import definition, wrapped
@@ -78,6 +78,8 @@ def _registration(space: str, name: str) -> str:
                 return f"import {package}"
             found = slices.take_calls(partial(_registers, registration))
         if not found:
+            found = _made_up(slices, own, registration)
+        if not found:
             for module in own:
                 found |= _taken(slices, module, loads_a_library)
     except (OSError, SyntaxError) as reason:  # of a module that one of them imports from
@@ -125,6 +127,27 @@ def _taken(slices: Slices, module: types.ModuleType, wanted: Callable[[ast.stmt]
     if any(names):
         slices.take(module, partial(calls_of, names=frozenset().union(*names)))
     return bool(names)
+
+
+def _made_up(
+    slices: Slices, modules: Sequence[types.ModuleType], registration: Registration
+) -> bool:
+    """Take what registers the operator under a name that is written nowhere."""
+
+    texts = {
+        module.__name__: {text for node in slices.statements(module) for text in strings(node)}
+        for module in modules
+    }
+
+    def made(node: ast.stmt, module: types.ModuleType) -> bool:
+        return registration.may_be_made(node, texts.get(module.__name__, ()))
+
+    def made_at_top(node: ast.stmt, module: types.ModuleType) -> bool:
+        return made(node, module) and not isinstance(node, ast.FunctionDef)
+
+    return any(
+        slices.take(module, partial(made_at_top, module=module)) for module in modules
+    ) or slices.take_calls(lambda one, module: made(one.node, module))
 
 
 def _registers(registration: Registration, one: Statement, module: types.ModuleType) -> bool:

@@ -19,6 +19,8 @@ _OF_A_LIBRARY = frozenset({"define", "impl", "_register_fake", "fallback"})
 
 _REGISTERING = _OF_A_LIBRARY | {"Library", "custom_op", "triton_op", "impl_abstract"}
 
+_BLOCKS = (ast.For, ast.If, ast.With, ast.Try, ast.FunctionDef)
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -41,6 +43,12 @@ class Registration:
             for part in parts
         )
 
+    def may_be_made(self, node: ast.stmt, texts: Container[str]) -> bool:
+        """Whether `node` registers operators by names that it makes up of the `texts` of its
+        module, as in a loop over a table."""
+        written = self.name in texts and (self.space in texts or f"{self.space}::" in texts)
+        return written and isinstance(node, _BLOCKS) and _registers(node)
+
     def is_ruled(self, node: ast.stmt) -> bool:
         """Whether `node` says what a compiler makes of it: a decorator or a call that registers
         something for ``torch.ops.space.name``, or an entry of a table."""
@@ -61,7 +69,7 @@ class Registration:
 
     def is_named(self, node: ast.AST, module: types.ModuleType) -> bool:
         """Whether a string in `node`, a part of `module`, names the operator."""
-        texts = [text for text in _strings(node) if self.name in text]
+        texts = [text for text in strings(node) if self.name in text]
         if not texts:
             return False
         full = re.compile(rf"{self.space}::{self.name}(?!\w)")
@@ -80,7 +88,7 @@ class Registration:
 
     def _is_in_cpp(self, node: ast.AST) -> bool:
         macro = re.compile(rf"\bTORCH_LIBRARY\w*\(\s*{self.space}\b")
-        return any(self.name in text and macro.search(text) for text in _strings(node))
+        return any(self.name in text and macro.search(text) for text in strings(node))
 
     def _uses_library(self, node: ast.AST, module: types.ModuleType) -> bool:
         for part in ast.walk(node):
@@ -88,7 +96,7 @@ class Registration:
                 value = getattr(module, part.id, None)
                 if isinstance(value, torch.library.Library) and value.ns == self.space:
                     return True
-        return self.space in _strings(node)  # the library is made inside of it
+        return self.space in strings(node)  # the library is made inside of it
 
 
 def _registers(node: ast.AST) -> bool:
@@ -118,7 +126,7 @@ def calls_of(node: ast.stmt, names: frozenset[str]) -> bool:
     )
 
 
-def _strings(node: ast.AST) -> list[str]:
+def strings(node: ast.AST) -> list[str]:
     return [*_constants(node)]
 
 

@@ -26,6 +26,8 @@ class SlicedModule:
     replaced: dict[int, list[str]] = field(default_factory=dict)
     after: list[str] = field(default_factory=list)
     known_outside: set[str] = field(default_factory=set)
+    namespaces: dict[int, list[tuple[str, str, list[str]]]] = field(default_factory=dict)
+    """Modules that it imports: the name of each there, its own name, and what is used of it."""
     names: dict[str, str] = field(default_factory=dict)
     """Other names for some of those that it binds."""
 
@@ -91,6 +93,8 @@ class Selection:
         blocks: list[str] = []
         for name in ordered:
             module = self._modules[name]
+            if module.namespaces:
+                imports["import types"] = None
             for i in sorted(module.chosen):
                 node = module.statements[i].node
                 if is_import(node) and i not in module.replaced:
@@ -108,7 +112,13 @@ class Selection:
         texts = module.replaced.get(index, [_source(module, statement)])
         if "__file__" in statement.uses:
             names = {**names, "__file__": quoted(module.file)}
-        return [renamed(text, names) for text in texts]
+        spaces = [self._as_object(*one) for one in module.namespaces.get(index, ())]
+        return [*spaces, *(renamed(text, names) for text in texts)]
+
+    def _as_object(self, name: str, imported: str, used: list[str]) -> str:
+        names = self._modules[imported].names
+        given = ", ".join(f"{one}={names.get(one, one)}" for one in used)
+        return f"{name} = types.SimpleNamespace({given})"
 
     def located(self) -> list[str]:
         """The files of modules whose slices look for something beside them."""

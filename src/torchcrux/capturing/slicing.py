@@ -229,7 +229,7 @@ class Slices(Selection):
         self, module: SlicedModule, index: int, imported: types.ModuleType, name: str
     ) -> None:
         """A module that is not installed, as an object with the attributes that are used."""
-        texts = module.replaced.setdefault(index, [])
+        module.replaced.setdefault(index, [])
         used = sorted(
             {
                 node.attr
@@ -240,10 +240,9 @@ class Slices(Selection):
                 and node.value.id == name
             }
         )
-        bound = [attribute for attribute in used if self.need(imported, attribute)]
+        found = [attribute for attribute in used if self._need(imported, attribute)]
         module.after.append(imported.__name__)
-        given = ", ".join(f"{attribute}={attribute}" for attribute in bound)
-        texts.append(f"import types\n\n{name} = types.SimpleNamespace({given})")
+        module.namespaces.setdefault(index, []).append((name, imported.__name__, found))
 
     def _need_of_star(self, module: SlicedModule, name: str) -> bool:
         for index, statement in enumerate(module.statements):

@@ -9,7 +9,7 @@ from torchcrux.passes.bodies import ShrinkBodies
 from torchcrux.passes.bypass import Bypass, SameCalls, SameInputs
 from torchcrux.passes.context import Backward, PlainContext, Regions
 from torchcrux.passes.cut import Cut, CutLevel
-from torchcrux.passes.data import NumberedValues, PlainValues, RoundValues
+from torchcrux.passes.data import NegativeValues, NumberedValues, PlainValues, RoundValues
 from torchcrux.passes.dtype import Devices, Dtypes
 from torchcrux.passes.in_place import OutOfPlace
 from torchcrux.passes.inlining import InlineBodies
@@ -78,6 +78,7 @@ ALL: tuple[Pass, ...] = (
     PlainValues(),
     PlainValues(swapped=True),
     NumberedValues(),
+    NegativeValues(),
     NumberInputs(),
     Bypass(),  # mostly refused: asked last, what it is told holds for the certificate too
 )

@@ -9,7 +9,8 @@ from typing import Any
 
 from torchcrux.emit.inputs import uses_random
 from torchcrux.passes.base import Draft, Edit
-from torchcrux.passes.inputs import SetValue
+from torchcrux.passes.inputs import Fill, SetValue
+from torchcrux.passes.scattered import MOST_FILLED
 from torchcrux.passes.trying import TriedFirst
 from torchcrux.program.ir import Value
 from torchcrux.program.spec import Spec, Tensor
@@ -54,6 +55,28 @@ class NumberedValues(TriedFirst):
         for node in draft.program.inputs:
             if node.value is Value.RANDOM and uses_random(node) and _can_be_numbered(node.spec):
                 yield SetValue(node.name, Value.ARANGE)
+
+
+class NegativeValues(TriedFirst):
+    """What neither ones nor zeros do, and no numbers from 0 on, a negative number may."""
+
+    name = "negative-values"
+    summary = "random values become -1"
+    example = "torch.randn(1)  ->  torch.tensor([-1.0])"
+
+    def edits(self, draft: Draft) -> Iterator[Edit]:
+        for node in draft.program.inputs:
+            if node.value is Value.RANDOM and uses_random(node) and _can_be_negative(node.spec):
+                assert isinstance(node.spec, Tensor)
+                yield Fill(node.name, -1.0 if node.spec.is_floating else -1)
+
+
+def _can_be_negative(spec: Spec | None) -> bool:
+    if not isinstance(spec, Tensor) or spec.form or spec.lengths or spec.parts or spec.conj:
+        return False
+    if not (spec.is_contiguous and 0 < spec.elements <= MOST_FILLED):
+        return False
+    return spec.is_floating or (spec.low is not None and spec.low <= -1)
 
 
 def _can_be_numbered(spec: Spec | None) -> bool:

@@ -213,7 +213,8 @@ class RandomValues:
 
     def edits(self, draft: Draft) -> Iterator[Edit]:
         for node in draft.program.inputs:
-            if node.value in (Value.STORED, Value.LITERAL):
+            kept = node.value in (Value.STORED, Value.LITERAL)
+            if kept and set(node.elements) != {-1}:  # which replaces random ones
                 yield SetValue(node.name, Value.RANDOM)
 
 
