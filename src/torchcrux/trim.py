@@ -65,10 +65,12 @@ def _shortened(
     sources: Sequence[str],
     executed: Sequence[set[int]],
 ) -> tuple[Draft, Answer] | None:
-    for bold in (True, False):
-        shorter = _without_unexecuted(oracle, draft, sources, executed, bold=bold)
-        if shorter == draft:
-            break
+    tried = [draft]
+    for bold, tables in ((True, True), (True, False), (False, False)):
+        shorter = _without_unexecuted(oracle, draft, sources, executed, bold=bold, tables=tables)
+        if shorter in tried:
+            continue
+        tried.append(shorter)
         (answer,) = reducer.ask([shorter])
         if answer.verdict is Verdict.SAME:
             reducer.certify(shorter)
@@ -125,6 +127,7 @@ def _without_unexecuted(
     executed: Sequence[set[int]],
     *,
     bold: bool,
+    tables: bool,
 ) -> Draft:
     whole = oracle.text(draft).splitlines()
     shorter = {}
@@ -132,5 +135,5 @@ def _without_unexecuted(
         mine = {*text.splitlines()}
         rest = "\n".join(line for line in whole if line not in mine)
         used = set(re.findall(r"(?<![\w.])\w+", rest))
-        shorter[text] = without_unexecuted(text, numbers, used, bold=bold)
+        shorter[text] = without_unexecuted(text, numbers, used, bold=bold, tables=tables)
     return with_texts(draft, shorter)

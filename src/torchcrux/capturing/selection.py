@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,8 @@ from torchcrux.capturing.renaming import Fixed, renamed
 from torchcrux.capturing.statements import Statement, is_import, needed_imports
 from torchcrux.emit.calls import quoted
 from torchcrux.program.source import spaced
+
+_ALIAS = re.compile(r"\w+ = \w+(\.\w+)+")
 
 
 @dataclass
@@ -101,7 +104,10 @@ class Selection:
                     for line in needed_imports(node, module.needed):
                         imports[line] = None
                 else:
-                    blocks += self._block(module, i, module.names)
+                    found = self._block(module, i, module.names)
+                    blocks += [
+                        one for one in found if not (_ALIAS.fullmatch(one) and one in blocks)
+                    ]
         future = [line for line in imports if line.startswith("from __future__")]
         rest = [line for line in imports if not line.startswith("from __future__")]
         return "\n\n\n".join(filter(None, ["\n".join(future + rest), spaced(filter(None, blocks))]))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import compress
 
+from torchcrux.emit.entries import without_entries
 from torchcrux.emit.layout import WIDTH
 from torchcrux.emit.source_lines import SourceLines, first_line, is_docstring
 from torchcrux.emit.unused import without_unused
@@ -51,18 +52,25 @@ def probed(source: str, trail: str, name: str) -> str:
 
 
 def without_unexecuted(
-    source: str, executed: Collection[int], used: Collection[str], *, bold: bool
+    source: str,
+    executed: Collection[int],
+    used: Collection[str],
+    *,
+    bold: bool,
+    tables: bool = False,
 ) -> str:
     """`source` without the blocks whose number is not among the `executed`, without docstrings and
     what is only logged, and without what only these use; `used` are names that the rest of the
     script uses.
 
+    With `tables`, what is never called is no longer in the tables that name it.
     Unless `bold`, what may have an effect by being there at all stays: conditions that call
     something, functions that a decorator has seen, what is logged.
     """
     trim = _Trim(source, executed, bold=bold)
     trim.block(trim.tree.body)
-    return without_unused(trim.text(), used, bold=bold)
+    left = without_entries(trim.text()) if tables else trim.text()
+    return without_unused(left, used, bold=bold)
 
 
 class _Blocks(SourceLines):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 from collections.abc import Iterable, Iterator
 
 WIDTH = 88
@@ -22,6 +24,17 @@ def folded(lines: Iterable[str]) -> list[str]:
             found += [*lines[done:i], *_statement(text, len(lines[i]) - len(text))]
             done = i + 1
     return [*found, *lines[done:]] if done else lines
+
+
+def double_quoted(text: str) -> str:
+    """`text` of code with the quotes that ``ruff format`` gives to strings."""
+    lines = text.splitlines()
+    for token in reversed([*tokenize.generate_tokens(io.StringIO(text).readline)]):
+        (row, start), (last, end) = token.start, token.end
+        if token.type == tokenize.STRING and row == last and not set('"\\') & {*token.string}:
+            line, (prefix, inner, _) = lines[row - 1], token.string.split("'")
+            lines[row - 1] = f'{line[:start]}{prefix}"{inner}"{line[end:]}'
+    return "\n".join(lines)
 
 
 def _statement(text: str, indent: int) -> list[str]:

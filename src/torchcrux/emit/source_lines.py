@@ -80,3 +80,10 @@ def is_docstring(node: ast.stmt) -> bool:
         case ast.Expr(value=ast.Constant(value=str())):
             return True
     return False
+
+
+def is_stub(body: Sequence[ast.stmt]) -> bool:
+    match body:
+        case [ast.Expr(value=ast.Constant(value=value))]:
+            return value is ...
+    return False

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from symtable import symtable
 from typing import TypeAlias, get_args
 
-from torchcrux.emit.source_lines import SourceLines, first_line
+from torchcrux.emit.source_lines import SourceLines, first_line, is_stub
 
 
 def without_unused(text: str, used: Collection[str], *, bold: bool) -> str:
@@ -82,7 +82,7 @@ def _can_go(node: ast.stmt, owner: _Owner, *, bold: bool) -> bool:
     top = isinstance(owner, ast.Module)
     match node:
         case ast.FunctionDef(body=body) | ast.AsyncFunctionDef(body=body):
-            return (bold and _is_stub(body)) if node.decorator_list else (top or _is_stub(body))
+            return (bold and is_stub(body)) if node.decorator_list else (top or is_stub(body))
         case ast.ClassDef():
             return top and (bold or not (node.decorator_list or node.bases or node.keywords))
         case ast.Import() | ast.ImportFrom():
@@ -133,10 +133,3 @@ def _mentions(tree: ast.AST) -> Counter[str]:
             case ast.Global(names=names) | ast.Nonlocal(names=names):
                 found.update(names)
     return found
-
-
-def _is_stub(body: list[ast.stmt]) -> bool:
-    match body:
-        case [ast.Expr(value=ast.Constant(value=value))]:
-            return value is ...
-    return False
