@@ -192,9 +192,18 @@ def test_variables_that_are_plain_have_their_values(tmp_path):
 def test_what_only_a_function_with_a_model_does_is_not_done_again(scripts):
     for name, text in MODULES.items():
         scripts.write(f"{name}.py", text)
-    model = "\nrules.start(torch.nn.Linear(1, 1))\nrun(of_modules)\n"
-    source = scripts.run(BACKEND + model).case.context.backend.source
-    assert "start" not in source and "Linear" not in source
+    text = """
+model = torch.nn.Linear(1, 1)
+
+def warm_up():
+    TABLE["sub"] = model(torch.ones(1))
+
+rules.start(model)
+warm_up()
+run(of_modules)
+"""
+    source = scripts.run(BACKEND + text).case.context.backend.source
+    assert "start" not in source and "Linear" not in source and "warm_up" not in source
 
 
 PATTERNS = """

@@ -9,17 +9,10 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from torchcrux.capturing.filling import (
-    adds,
-    called,
-    filled_parameters,
-    fills,
-    given_to,
-    handed,
-)
+from torchcrux.capturing.filling import Call, adds
 from torchcrux.capturing.makers import Makers, Statements, home_of
 from torchcrux.capturing.statements import Statement
 
@@ -40,6 +33,9 @@ class Fillers:
         self._theirs = theirs
         self._modules = modules
         self._statements = statements
+        self._named: dict[str, set[str]] = {}
+        self._filling: dict[int, bool] = {}
+        self._defined: dict[str, dict[str, list[Statement]]] = {}
         self._makers = Makers(
             modules, statements, self._is_maker, lambda module: bool(self._names(module))
         )
@@ -48,43 +44,44 @@ class Fillers:
         return self._makers.calls(self._is_filling, self._value)
 
     def _names(self, module: types.ModuleType) -> set[str]:
-        return {key for key, held in vars(module).items() if held is self._value}
+        if module.__name__ not in self._named:
+            names = {key for key, held in vars(module).items() if held is self._value}
+            self._named[module.__name__] = names
+        return self._named[module.__name__]
 
     def _is_maker(self, one: Statement, module: types.ModuleType) -> bool:
-        names = self._names(module)
-        inside = [part for part in ast.walk(one.node) if isinstance(part, ast.stmt)]
-        return any(
-            not names.isdisjoint(self._filled(part, module))
-            for part in inside
-            if part is not one.node
-        )
+        filled = one.hands_inside if self._theirs else one.inside
+        return not self._names(module).isdisjoint(filled | self._given(one.calls_inside, module))
 
     def _is_filling(self, one: Statement, module: types.ModuleType) -> bool:
-        filled = self._filled(one.node, module)
+        filled = (one.hands if self._theirs else one.fills) | self._given(one.calls, module)
         if self._theirs and one.inner:
             filled |= adds(one.node)
         return not self._names(module).isdisjoint(filled)
 
-    def _filled(self, node: ast.stmt, module: types.ModuleType) -> set[str]:
-        """Names of the objects that a statement fills."""
-        known = {name: vars(module).get(name) for name in called(node)}
-        filling = {
-            name
-            for name, held in known.items()
-            if isinstance(held, types.FunctionType) and self._fills_an_argument(held)
-        }
-        return given_to(node, filling) | (handed(node) if self._theirs else fills(node))
+    def _given(self, calls: Iterable[Call], module: types.ModuleType) -> set[str]:
+        """What is given to functions that fill it."""
+        filling = [given for name, given in calls if self._fills_arguments(vars(module).get(name))]
+        return {name for given in filling for name in given}
 
-    def _fills_an_argument(self, function: types.FunctionType) -> bool:
-        home = home_of(function, self._modules)
-        if home is None:
+    def _fills_arguments(self, function: Any) -> bool:
+        if not isinstance(function, types.FunctionType):
             return False
-        try:
-            statements = self._statements(home)
-        except (OSError, SyntaxError):
-            return False
-        return any(
-            filled_parameters(one.node)
-            for one in statements
-            if isinstance(one.node, ast.FunctionDef) and one.node.name == function.__name__
-        )
+        if id(function) not in self._filling:
+            home = home_of(function, self._modules)
+            defined = [] if home is None else self._definitions(home).get(function.__name__, [])
+            self._filling[id(function)] = any(one.fills_arguments for one in defined)
+        return self._filling[id(function)]
+
+    def _definitions(self, module: types.ModuleType) -> dict[str, list[Statement]]:
+        if module.__name__ not in self._defined:
+            found: dict[str, list[Statement]] = {}
+            try:
+                statements = self._statements(module)
+            except (OSError, SyntaxError):
+                statements = ()
+            for one in statements:
+                if isinstance(one.node, ast.FunctionDef):
+                    found.setdefault(one.node.name, []).append(one)
+            self._defined[module.__name__] = found
+        return self._defined[module.__name__]

@@ -6,14 +6,17 @@ from __future__ import annotations
 import ast
 import builtins
 import types
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 from torchcrux.capturing.constants import is_plain
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _INNER = (*_DEFINITIONS, ast.Lambda)
 _ADDING = ("add", "append", "extend", "insert", "register", "set", "update")
+Call: TypeAlias = tuple[str, frozenset[str]]
+"""The name of a function, with dots, and the names that it is given."""
+
 _COLLECTIONS = (tuple, list, dict, set, frozenset)
 
 
@@ -53,22 +56,6 @@ def changed_inside(node: ast.stmt) -> set[str]:
     return found
 
 
-def filled_parameters(node: ast.FunctionDef) -> set[str]:
-    """The parameters whose arguments a function fills, or some of these."""
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    given = {one.arg for one in [*arguments, *filter(None, [node.args.vararg])]}
-    inside = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
-    filled = changed_inside(node).union(*map(handed, inside))
-    for one in inside:
-        if (
-            isinstance(one, ast.For)
-            and isinstance(one.target, ast.Name)
-            and one.target.id in filled
-        ):
-            filled.update(part.id for part in ast.walk(one.iter) if isinstance(part, ast.Name))
-    return given & filled
-
-
 def fills(node: ast.stmt) -> set[str]:
     """As `changed`, in the statements of a loop or a branch as well, but not inside functions."""
     return {
@@ -92,7 +79,7 @@ def handed(node: ast.stmt) -> set[str]:
     else:
         statements = [one for one in _executed(node) if isinstance(one, ast.Expr)]
         calls = [one.value for one in statements if isinstance(one.value, ast.Call)]
-        calls = [one for one in calls if "register" in ast.unparse(one.func)]
+        calls = [one for one in calls if any(map(_is_registering, ast.walk(one.func)))]
     return {name for call in calls for name in _operands(call)}
 
 
@@ -105,33 +92,58 @@ def _operands(call: ast.Call) -> Iterator[str]:
         yield from _operands(call.func)
 
 
-def called(node: ast.stmt) -> set[str]:
-    """Names of what is called when `node` is executed, with dots: of a definition, its
-    decorators."""
-    if isinstance(node, _DEFINITIONS):
-        plain = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
-        return plain.union(*map(_called, node.decorator_list))
-    return _called(node)
+def handed_inside(node: ast.stmt) -> set[str]:
+    """Names of what the functions that `node` defines hand over as in `handed`."""
+    inside = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
+    return {name for one in inside for name in handed(one)}
 
 
-def called_inside(node: ast.stmt) -> set[str]:
-    """Names of what the functions that `node` defines call, with dots."""
-    return {_dotted(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
+def filled_parameters(node: ast.FunctionDef) -> set[str]:
+    """The parameters whose arguments a function fills, or some of these."""
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    given = {one.arg for one in [*arguments, *filter(None, [node.args.vararg])]}
+    filled = changed_inside(node) | handed_inside(node)
+    for one in ast.walk(node):
+        if isinstance(one, ast.For) and not filled.isdisjoint(_names(one.target)):
+            filled |= _names(one.iter)
+    return given & filled
 
 
-def given_to(node: ast.stmt, names: Collection[str]) -> set[str]:
-    """What a statement passes to functions of these names."""
-    calls = [one for one in _executed(node) if isinstance(one, ast.Call)]
-    return {item for one in calls if _dotted(one.func) in names for item in _operands(one)}
+def calls(node: ast.stmt) -> list[Call]:
+    """What is called when `node` is executed: of a definition, its decorators."""
+    if not isinstance(node, _DEFINITIONS):
+        return [*_calls(_executed(node))]
+    plain = [(one.id, frozenset[str]()) for one in node.decorator_list if isinstance(one, ast.Name)]
+    return [*plain, *(call for one in node.decorator_list for call in _calls(_executed(one)))]
 
 
-def _called(node: ast.AST) -> set[str]:
-    return {_dotted(inner.func) for inner in _executed(node) if isinstance(inner, ast.Call)}
+def calls_inside(node: ast.stmt) -> list[Call]:
+    """As `calls`, in whatever `node` defines as well."""
+    return [*_calls(ast.walk(node))]
+
+
+def _calls(parts: Iterable[ast.AST]) -> Iterator[Call]:
+    for one in parts:
+        if isinstance(one, ast.Call):
+            yield _dotted(one.func), frozenset(_operands(one))
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _is_registering(node: ast.AST) -> bool:
+    return "register" in (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", ""))
 
 
 def _dotted(node: ast.expr) -> str:
     """`a.b` of a name and its attributes; of anything else, nothing that is a name."""
-    return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr):
+            return f"{_dotted(value)}.{attr}"
+    return ""
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

@@ -12,9 +12,14 @@ import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
 
-from torchcrux.capturing.filling import called, called_inside, is_definition, only_prepares
+import torch
+
+from torchcrux.capturing.filling import only_prepares
 from torchcrux.capturing.statements import Statement, analysed_inside, is_import
 from torchcrux.capturing.underway import is_underway
+
+_OF_A_RUN = {"compile", "backward", "parameters", "state_dict"}
+"""Attributes that what only sets up does not use."""
 
 Statements = Callable[[types.ModuleType], Sequence[Statement]]
 """Those at the top of a module, and those executed inside what is underway. Raises OSError or
@@ -46,10 +51,10 @@ class Makers:
                 names = self._names(module).keys()
                 for one in known:
                     function = _defined(one, module)
-                    if function is None or is_underway(function):
+                    if function is None or id(function) in self._found:
                         continue
-                    calls = not names.isdisjoint(called_inside(one.node))
-                    if does(one, module) or (calls and _only_sets_up(one, module)):
+                    calls = any(name in names for name, _ in one.calls_inside)
+                    if (calls or does(one, module)) and _only_sets_up(one, module, function):
                         self._found[id(function)] = function
 
     def calls(
@@ -62,7 +67,7 @@ class Makers:
             makes = self._names(module)
             binds = frozenset(dir(builtins)).union(*(one.binds for one in statements))
             for one in statements:
-                calls = called(one.node) & makes.keys()
+                calls = makes.keys() & {name for name, _ in one.calls}
                 if is_import(one.node) or not (calls or itself(one, module)):
                     continue
                 used = one.uses - one.binds
@@ -119,10 +124,16 @@ def _needs_nothing(function: types.FunctionType) -> bool:
     )
 
 
-def _only_sets_up(one: Statement, module: types.ModuleType) -> bool:
-    """Whether a function has to do with definitions alone, and with none of a model."""
-    known = {**vars(builtins), **vars(module)}
-    return all(is_definition(known[name]) for name in one.uses if name in known) and not any(
-        isinstance(node, ast.Attribute) and node.attr in ("compile", "backward", "parameters")
-        for node in ast.walk(one.node)
+def _only_sets_up(one: Statement, module: types.ModuleType, function: types.FunctionType) -> bool:
+    """Whether a function has returned, and has nothing to do with a model."""
+    used = [vars(module)[name] for name in one.uses if name in vars(module)]
+    return not (
+        is_underway(function)
+        or any(map(_is_of_a_model, used))
+        or not one.attributes.isdisjoint(_OF_A_RUN)
     )
+
+
+def _is_of_a_model(value: object) -> bool:
+    compiled = hasattr(value, "_torchdynamo_orig_callable")
+    return compiled or isinstance(value, (torch.nn.Module, torch.Tensor, torch.optim.Optimizer))

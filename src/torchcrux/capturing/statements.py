@@ -6,11 +6,13 @@ import ast
 import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+from torchcrux.capturing import filling
 from torchcrux.capturing.filling import changed, changed_inside
 
 
-@dataclass
+@dataclass(eq=False)
 class Statement:
     """`changes` are names whose objects it changes, `inside` those that its functions do. If it is
     an `inner` one, it stands in a block of something else, where the `local` names are not those of
@@ -23,6 +25,38 @@ class Statement:
     inside: frozenset[str]
     inner: bool = False
     local: frozenset[str] = frozenset()
+
+    @cached_property
+    def fills(self) -> set[str]:
+        return filling.fills(self.node)
+
+    @cached_property
+    def hands(self) -> set[str]:
+        return filling.handed(self.node)
+
+    @cached_property
+    def hands_inside(self) -> set[str]:
+        return filling.handed_inside(self.node)
+
+    @cached_property
+    def fills_arguments(self) -> bool:
+        """Whether it defines a function that fills what it is given."""
+        node = self.node
+        return isinstance(node, ast.FunctionDef) and bool(filling.filled_parameters(node))
+
+    @cached_property
+    def attributes(self) -> set[str]:
+        """Attributes that are used anywhere in it, but those of regular expressions."""
+        found = (one for one in ast.walk(self.node) if isinstance(one, ast.Attribute))
+        return {one.attr for one in found if getattr(one.value, "id", "") != "re"}
+
+    @cached_property
+    def calls(self) -> list[filling.Call]:
+        return filling.calls(self.node)
+
+    @cached_property
+    def calls_inside(self) -> list[filling.Call]:
+        return filling.calls_inside(self.node)
 
 
 def is_import(node: ast.stmt) -> bool:
