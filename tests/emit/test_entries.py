@@ -27,6 +27,8 @@ TABLE = {
 
 def setup(where):
     where["lower"] = lower
+    where.add("lower", lower)
+    where.add("used", used)
     where["used"] = used
 
 
@@ -56,6 +58,7 @@ TABLE = {"used": (kernels.used, lower), "empty": (), "word": {"it's": 1, "yes": 
 
 
 def setup(where):
+    where.add("used", used)
     where["used"] = used
 
 

@@ -16,7 +16,8 @@ from torchcrux.emit.source_lines import SourceLines, is_stub
 
 def without_entries(text: str) -> str:
     """`text` without the items of dicts that hold nothing but stubs, the statements that set such
-    an item, and what of an object that stands for a module is a stub and not used."""
+    an item, also by a method, and what of an object that stands for a module is a stub and not
+    used."""
     shorter = _shortened(text)
     return text if shorter == text else without_entries(shorter)
 
@@ -50,6 +51,10 @@ class _Dead:
         match node:
             case ast.Assign(targets=[ast.Subscript()], value=value):
                 return self._is_dead(value)
+            case ast.Expr(value=ast.Call(func=ast.Attribute(), args=given, keywords=[])):
+                dead = [one for one in given if self._is_dead(one)]
+                rest = [one for one in given if not self._is_dead(one)]
+                return bool(dead) and all(isinstance(one, ast.Constant) for one in rest)
         return False
 
     def without(self, node: ast.stmt) -> ast.stmt | None:
