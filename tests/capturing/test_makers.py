@@ -298,3 +298,55 @@ def test_a_lowering_that_is_registered_before_the_compiled_function_is_called(ca
     assert found.case.notes == ()
     (setting,) = found.case.context.config
     assert setting.splitlines()[-1] == call
+
+
+CLASSES = """
+import operator, torch
+
+class Compiler:
+    rules = {}
+
+    @classmethod
+    def register(cls, target, rule):
+        cls.rules[target] = rule
+
+    def __call__(self, gm, inputs):
+        for node in gm.graph.nodes:
+            if node.target in self.rules:
+                self.rules[node.target](node)
+        return gm
+
+def refuse(node):
+    raise RuntimeError("boom")
+
+class Plugin:
+    def __init__(self, names):
+        self.names = names
+
+    def install(self):
+        for name in self.names:
+            Compiler.rules[getattr(operator, name)] = refuse
+
+class App:
+    def run(self):
+        Compiler.rules["app"] = refuse
+        torch.compile(lambda x: x + 1, backend=Compiler())(torch.ones(2))
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        Compiler.rules["net"] = refuse
+
+if __name__ == "__main__":
+    {}
+    net = Net()
+    App().run()
+"""
+
+
+@pytest.mark.parametrize(
+    "call", ['Plugin(["add"]).install()', "Compiler.register(operator.add, refuse)"]
+)
+def test_tables_of_a_class_and_methods_that_fill_them(call, scripts, said_alone):
+    backend = scripts.run(CLASSES.replace("{}\n    net", f"{call}\n    net")).case.context.backend
+    assert call in backend.source and "boom" in said_alone(backend), backend.source
+    assert "App" not in backend.source and "Net" not in backend.source

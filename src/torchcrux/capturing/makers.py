@@ -11,6 +11,7 @@ import builtins
 import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 
@@ -21,6 +22,7 @@ from torchcrux.capturing.underway import is_underway
 _OF_A_RUN = {"compile", "backward", "parameters", "state_dict"}
 """Attributes that what only sets up does not use."""
 
+Maker: TypeAlias = "types.FunctionType | type"
 Statements = Callable[[types.ModuleType], Sequence[Statement]]
 """Those at the top of a module, and those executed inside what is underway. Raises OSError or
 SyntaxError."""
@@ -29,9 +31,9 @@ Holds = Callable[[Statement, types.ModuleType], bool]
 
 
 class Makers:
-    """The functions of some `modules` that do it, as `does` tells of their definitions, and those
-    that call one of them. Modules without source are left out, and those that are not `concerned`
-    and know none of the functions."""
+    """The functions of some `modules` that do it, as `does` tells of their definitions, those that
+    call one of them, and classes with such a method. Modules without source are left out, and those
+    that are not `concerned` and know none of these."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Makers:
         self._modules = modules
         self._statements = statements
         self._concerned = concerned
-        self._found: dict[int, types.FunctionType] = {}
+        self._found: dict[int, Maker] = {}
         count = -1
         while count != len(self._found):
             count = len(self._found)
@@ -76,8 +78,10 @@ class Makers:
                     yield module, one
                     continue
                 for function in (makes[name] for name in sorted(calls)):
+                    if isinstance(function, type) or not _needs_nothing(function):
+                        continue
                     home = home_of(function, self._modules)
-                    if home is not None and _needs_nothing(function):
+                    if home is not None:
                         call = ast.parse(f"{function.__name__}()").body[0]
                         yield home, analysed_inside(call, frozenset())
 
@@ -89,9 +93,9 @@ class Makers:
                 except (OSError, SyntaxError):
                     continue  # nothing of it can come along
 
-    def _names(self, module: types.ModuleType) -> dict[str, types.FunctionType]:
+    def _names(self, module: types.ModuleType) -> dict[str, Maker]:
         """The functions that a module knows, by the names that it calls them by."""
-        found = {}
+        found: dict[str, Maker] = {}
         for key, held in vars(module).items():
             if id(held) in self._found:
                 found[key] = held
@@ -109,11 +113,11 @@ def home_of(
     return next((one for one in modules if vars(one) is function.__globals__), None)
 
 
-def _defined(one: Statement, module: types.ModuleType) -> types.FunctionType | None:
-    if one.inner or not isinstance(one.node, ast.FunctionDef):
+def _defined(one: Statement, module: types.ModuleType) -> Maker | None:
+    if one.inner or not isinstance(one.node, (ast.FunctionDef, ast.ClassDef)):
         return None
-    function = vars(module).get(one.node.name)
-    return function if isinstance(function, types.FunctionType) else None
+    found = vars(module).get(one.node.name)
+    return found if isinstance(found, (types.FunctionType, type)) else None
 
 
 def _needs_nothing(function: types.FunctionType) -> bool:
@@ -124,11 +128,14 @@ def _needs_nothing(function: types.FunctionType) -> bool:
     )
 
 
-def _only_sets_up(one: Statement, module: types.ModuleType, function: types.FunctionType) -> bool:
-    """Whether a function has returned, and has nothing to do with a model."""
+def _only_sets_up(one: Statement, module: types.ModuleType, found: Maker) -> bool:
+    """Whether a function has returned, and has nothing to do with a model; of a class, each of its
+    methods."""
     used = [vars(module)[name] for name in one.uses if name in vars(module)]
+    inside = vars(found).values() if isinstance(found, type) else [found]
     return not (
-        is_underway(function)
+        any(isinstance(one, types.FunctionType) and is_underway(one) for one in inside)
+        or (isinstance(found, type) and issubclass(found, torch.nn.Module))
         or any(map(_is_of_a_model, used))
         or not one.attributes.isdisjoint(_OF_A_RUN)
     )

@@ -86,7 +86,9 @@ class Slices(Selection):
         home = sys.modules.get(type(value).__module__)
         theirs = home is None or self._installed(home)
         theirs = theirs and not isinstance(value, (dict, list, set))
-        if theirs and is_definition(value):
+        if isinstance(value, type):
+            theirs = False  # its attributes may be tables
+        elif theirs and is_definition(value):
             return
         fillers = Fillers(value, theirs=theirs, modules=self._own, statements=self._statements_of)
         self._choose_all(fillers.found())
