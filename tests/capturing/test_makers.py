@@ -165,6 +165,11 @@ def filled(options, *, secret):
         fill(2)
     if sys.argv:
         fill(3)
+    if options.level is None or options.name in ("a", "b"):
+        fill(5)
+    elif options.level < options.limit:
+        fill(6)
+    options.limit = "changed"
     for options.level in range(2):
         fill(options.level)
     while True:
@@ -183,10 +188,12 @@ def test_variables_that_are_plain_have_their_values(tmp_path):
     path.write_text(UNDERWAY)
     space = {"__file__": str(path), "TREE": ast.parse(UNDERWAY)}
     exec(compile(UNDERWAY, path, "exec"), space)
-    options = SimpleNamespace(level=1, name="word")
+    options = SimpleNamespace(level=1, name="word", limit=2)
     found = [ast.unparse(node) for node, _ in space["filled"](options, secret="word")]
-    assert found[:3] == ["fill(1, SIZE, secret, options.name)", "fill(2)", "fill(3)"]
-    assert len(found) == 4 and found[3].startswith("for options.level in")
+    first = "fill(1, SIZE, secret, options.name)"
+    assert found[:4] == [first, "fill(2)", "fill(3)", "fill(6)"]
+    assert found[4] == "options.limit = 'changed'"
+    assert len(found) == 6 and found[5].startswith("for options.level in")
 
 
 def test_what_only_a_function_with_a_model_does_is_not_done_again(scripts):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import copy
+import operator
 import sys
 import types
 from collections import ChainMap
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,18 @@ from torchcrux.capturing.statements import bound, is_main_guard
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SIMPLE = (ast.Expr, ast.Assign, ast.AugAssign, ast.For)
-_TESTS = (ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.cmpop, ast.boolop, ast.unaryop)
+_COMPARED: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.is_,
+    ast.IsNot: operator.is_not,
+    ast.In: lambda one, others: one in others,
+    ast.NotIn: lambda one, others: one not in others,
+}
 
 
 def executed(module: types.ModuleType, tree: ast.Module) -> list[tuple[ast.stmt, frozenset[str]]]:
@@ -90,12 +102,31 @@ def _simple(body: Sequence[ast.AST], known: Mapping[str, Any]) -> Iterator[ast.s
         if isinstance(node, _SIMPLE):
             yield node
         elif isinstance(node, ast.If):
-            test = _with_constants(node.test, known)
-            plain = all(isinstance(part, _TESTS) for part in ast.walk(test))
-            taken = not plain or eval(compile(ast.Expression(test), "<test>", "eval"))
+            try:
+                taken = _value_of(_with_constants(node.test, known))
+            except (LookupError, TypeError):  # unknown, or its variables have changed since
+                taken = True
             yield from _simple(node.body if taken else node.orelse, known)
         elif isinstance(node, (ast.With, ast.Try)):
             yield from _simple([*ast.iter_child_nodes(node)], known)
+
+
+def _value_of(test: ast.expr) -> Any:
+    """The value of a condition over constants. Raises LookupError if it is more than that."""
+    match test:
+        case ast.Constant(value=value):
+            return value
+        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
+            return [_value_of(item) for item in items]
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return not _value_of(operand)
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(_value_of(value) for value in values)
+        case ast.BoolOp(op=ast.Or(), values=values):
+            return any(_value_of(value) for value in values)
+        case ast.Compare(left=left, ops=[compared], comparators=[right]):
+            return _COMPARED[type(compared)](_value_of(left), _value_of(right))
+    raise LookupError
 
 
 def _with_constants(
